@@ -48,7 +48,15 @@ def create_app(
                 yield
         log.info("service.stop")
 
-    app = FastAPI(title=service, summary=summary, version=__version__, lifespan=lifespan)
+    app = FastAPI(
+        title=service,
+        summary=summary,
+        version=__version__,
+        lifespan=lifespan,
+        # Nothing here reports to anybody; without this, FastAPI looks for OpenTelemetry's providers.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.settings = settings
     app.state.lifecycle = lifecycle
     for router in routers:
         app.include_router(router)

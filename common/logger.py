@@ -82,7 +82,7 @@ def _drop_uvicorn_colors(_: WrappedLogger, __: str, event: EventDict) -> EventDi
 
 
 def text_field(settings: CommonSettings, text: str) -> dict[str, Any]:
-    """What a log event may say of a user's text: its length, and itself only if `LOG_TEXT` is on."""
+    """What a log event may say of a user's text: its length; itself only if `LOG_TEXT` is on."""
     fields: dict[str, Any] = {"text_chars": len(text)}
     if settings.log_text:
         fields["text"] = text

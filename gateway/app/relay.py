@@ -71,7 +71,7 @@ class Relay:
             except SpeechError as error:
                 log.warning("relay.broken_off", code=error.code)
                 await break_off(self._client, error)
-            except Exception as error:  # noqa: BLE001 - the boundary of a session
+            except Exception as error:
                 log.error("relay.failed", exc_info=error)
                 await break_off(
                     self._client, Internal("Something went wrong on our side; the log has details.")

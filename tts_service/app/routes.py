@@ -87,6 +87,5 @@ def router(service: SpeechService) -> APIRouter:
                 headers={"X-Sample-Rate": str(options.sample_rate_hz), "X-Channels": "1"},
                 content_length=None if length is None else len(first),
             )
-        raise AssertionError("unreachable")
 
     return routes

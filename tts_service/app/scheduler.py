@@ -177,7 +177,7 @@ class Scheduler:
             if known.http_status >= 500:
                 log.error("utterance.failed", code=known.code, exc_info=known)
             error = known
-        except Exception as unforeseen:  # noqa: BLE001 - the boundary of an utterance
+        except Exception as unforeseen:
             log.error("utterance.failed", code=Internal.code, exc_info=unforeseen)
             error = Internal("Something went wrong on our side; the log has details.")
         stream.end(error)
@@ -186,6 +186,6 @@ class Scheduler:
     def _close_steps(self, stream: Stream) -> None:
         try:
             stream.steps.close()
-        except Exception as error:  # noqa: BLE001 - the boundary of an utterance
+        except Exception as error:
             log.error("utterance.close_failed", exc_info=error)
         stream.end(None)

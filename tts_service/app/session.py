@@ -39,14 +39,13 @@ class SimpleSession:
         self._service = service
         self._settings = service.settings
         self._options = SpeechOptions(sample_rate_hz=self._settings.tts_sr)
-        # One place more than the limit, for the error that ends the session.
         self._inbox: asyncio.Queue[str | SpeechError] = asyncio.Queue(
             self._settings.tts_max_queued_texts
         )
         self._until = time.monotonic() + self._settings.max_session_s
 
     async def run(self) -> None:
-        """Serve until the client leaves, an error ends the session, or it has been idle too long."""
+        """Serve until the client leaves, an error ends the session, or it was idle too long."""
         async with anyio.create_task_group() as tasks:
 
             async def listen() -> None:
@@ -91,7 +90,7 @@ class SimpleSession:
         except SpeechError as error:
             log.info("session.error", code=error.code)
             await break_off(self._websocket, error)
-        except Exception as error:  # noqa: BLE001 - the boundary of a session
+        except Exception as error:
             log.error("session.failed", exc_info=error)
             await break_off(
                 self._websocket, Internal("Something went wrong on our side; the log has details.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 
 import sentencex
 
@@ -93,7 +94,7 @@ def _cut_sentence(text: str, start: int, end: int, *, first_limit: int) -> list[
         limit = MAX_PIECE_CHARS
     edges = [*cuts, end]
     pieces = []
-    for a, b in zip(edges, edges[1:]):  # noqa: B905 - strict is not for pairs
+    for a, b in pairwise(edges):
         a, b = _strip(text, a, b)
         spoken = " ".join(text[a:b].replace(_DROPPED, "").split())
         pieces.append(Piece(spoken, a, b, opens=a == start, closes=b == end))
