@@ -14,17 +14,16 @@ import anyio
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from common.error_handlers import break_off
+from common.boundary import FAULT
 from common.errors import BadRequest, Internal, SpeechError
 from common.logger import get_logger, text_field
 from common.pcm import Chunker
 from common.protocol import END, parse_speak_request
+from common.websocket import GOING_AWAY, break_off, close
 from tts_service.app.service import SpeechService
 from tts_service.app.utterance import SpeechOptions
 
 log = get_logger(__name__)
-
-GOING_AWAY = 1001
 
 
 class _Idle(Exception):
@@ -84,7 +83,7 @@ class SimpleSession:
                     raise request
                 await self._speak(request)
         except _Idle as idle:
-            await self._websocket.close(GOING_AWAY, reason=str(idle))
+            await close(self._websocket, GOING_AWAY, str(idle))
         except WebSocketDisconnect:
             log.debug("session.left")
         except SpeechError as error:
@@ -92,9 +91,7 @@ class SimpleSession:
             await break_off(self._websocket, error)
         except Exception as error:
             log.error("session.failed", exc_info=error)
-            await break_off(
-                self._websocket, Internal("Something went wrong on our side; the log has details.")
-            )
+            await break_off(self._websocket, Internal(FAULT))
 
     async def _next(self) -> str | SpeechError:
         idle_s = self._settings.idle_timeout_s
