@@ -72,7 +72,6 @@ def configure_logging(service: str, settings: CommonSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelName(settings.log_level.upper())
         ),
-        cache_logger_on_first_use=True,
     )
 
 

@@ -28,10 +28,9 @@ class Utterance:
 
 
 def open_ws(url: str, **options: Any) -> ClientConnection:
-    """A socket whose frames wait up to 10 s for their reader."""
-    connection: ClientConnection = connect(
-        url, compression=None, proxy=None, max_size=None, **options
-    )
+    """A socket as a careful client opens it: uncompressed, and not waiting long to close."""
+    defaults = {"compression": None, "proxy": None, "max_size": None, "close_timeout": 1}
+    connection: ClientConnection = connect(url, **{**defaults, **options})
     return connection
 
 
