@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from hibari import Hibari
+from hibari.g2p import G2P
 
 from common.audio import Samples
 from tts_service.app.engines.base import SynthesisError
@@ -31,12 +33,18 @@ class HibariEngine:
     def __init__(self, name: str, *, max_parallel: int) -> None:
         self.name = name
         self.max_parallel = max_parallel
-        self._voice = Hibari(voice=name.partition("/")[2], threads=1)
+        # The dictionaries take as long to load as the network: on two cores, load both at once.
+        with ThreadPoolExecutor(1) as beside:
+            front_end = beside.submit(G2P)
+            self._voice = Hibari(
+                voice=name.partition("/")[2], threads=1, g2p=lambda text: front_end.result()(text)
+            )
         self.sample_rate_hz: int = self._voice.sample_rate
         # ONNX Runtime's sessions may be run from many threads; hibari's front end does not say so
         # of itself, and takes a hundredth of the time.
         self._front_end = threading.Lock()
-        for _ in self.synthesize("Ready to speak.", speed=1.0, opens=True, closes=True):
+        # The first run of each network is slow; an unknown word needs the second one.
+        for _ in self.synthesize("Ready, zorblax.", speed=1.0, opens=True, closes=True):
             pass
 
     def can_speak(self, text: str) -> bool:
