@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +14,28 @@ from client import address
 from client.errors import BadInput, BrokenOff, Refused, ServerAway
 
 CONNECT_TIMEOUT_S = 5.0
+
+
+class Answer:
+    """An answer that has begun with 200 OK. Reading it raises `BrokenOff` unless it is whole."""
+
+    def __init__(self, response: httpx.Response, url: str, timeout_s: float) -> None:
+        self._response = response
+        self._url = url
+        self._timeout_s = timeout_s
+
+    def header(self, name: str) -> str:
+        """A header's value, or nothing."""
+        return str(self._response.headers.get(name, ""))
+
+    def read(self) -> bytes:
+        with _failures_named(self._url, self._timeout_s):
+            return self._response.read()
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it comes, cut anywhere."""
+        with _failures_named(self._url, self._timeout_s):
+            yield from self._response.iter_raw()
 
 
 def refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
@@ -31,42 +53,40 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
     return Refused(sentence, code=code, retry_after_s=headers.get("Retry-After", ""))
 
 
-def _deepest_reason(error: BaseException) -> str:
-    """What the operating system said, which the libraries above it wrap several times."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return str(error)
-
-
 @contextmanager
 def post(
     url: str, path: str, *, content: bytes, query: Mapping[str, str | int], timeout_s: float
-) -> Iterator[httpx.Response]:
+) -> Iterator[Answer]:
     """POST raw PCM to `url` + `path`; yields the answer to be read as it comes.
 
     `timeout_s` is for each wait for the server. Raises `BadInput`, `ServerAway`, `Refused`, or
-    `BrokenOff` if the answer does not come to its end.
+    `BrokenOff` if the answer does not begin.
     """
     base = address.check(url, "http", "https")
     timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
-    trust_env = not address.is_on_this_machine(base)
+    with ExitStack() as stack:
+        with _failures_named(url, timeout_s):
+            http = stack.enter_context(
+                httpx.Client(timeout=timeout, trust_env=not address.is_on_this_machine(base))
+            )
+            response = stack.enter_context(
+                http.stream(
+                    "POST",
+                    base + path,
+                    params=dict(query),
+                    content=content,
+                    headers={"Content-Type": "application/octet-stream"},
+                )
+            )
+            if response.status_code != HTTPStatus.OK:
+                raise refusal(response.status_code, response.read(), response.headers)
+        yield Answer(response, url, timeout_s)
+
+
+@contextmanager
+def _failures_named(url: str, timeout_s: float) -> Iterator[None]:
     try:
-        with (
-            httpx.Client(timeout=timeout, trust_env=trust_env) as http,
-            http.stream(
-                "POST",
-                base + path,
-                params=dict(query),
-                content=content,
-                headers={"Content-Type": "application/octet-stream"},
-            ) as answer,
-        ):
-            if answer.status_code != HTTPStatus.OK:
-                raise refusal(answer.status_code, answer.read(), answer.headers)
-            yield answer
+        yield
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise BadInput(f"{url!r} is not an address like http://localhost:8000: {error}") from None
     except httpx.ConnectTimeout:
@@ -77,4 +97,14 @@ def post(
     except httpx.TimeoutException:
         raise BrokenOff(f"The server sent nothing for {timeout_s:g} s.") from None
     except httpx.TransportError as error:
-        raise BrokenOff(f"The connection broke off before the answer was whole: {error}") from None
+        raise BrokenOff(f"The connection broke off before the answer was whole: {error}.") from None
+
+
+def _deepest_reason(error: BaseException) -> str:
+    """What the operating system said, which the libraries above it wrap several times."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error)

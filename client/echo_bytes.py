@@ -55,19 +55,19 @@ def echo_to_file(
     audio so far. `timeout_s` is for each wait for the server. Raises `NoSpeech` if nobody speaks,
     else as `client.answers.post` does; `error.partial` is then the file with what came before.
     """
-    query = {"sr": recording.sample_rate_hz, "ch": 1, "fmt": "s16le"}
+    query: dict[str, str | int] = {"sr": recording.sample_rate_hz, "ch": 1, "fmt": "s16le"}
     path = "/api/echo-bytes"
     started = time.perf_counter()
     first_audio_s = 0.0
     with post(url, path, content=recording.pcm, query=query, timeout_s=timeout_s) as answer:
-        if answer.headers.get("X-Speech") == "none":
+        if answer.header("X-Speech") == "none":
             raise NoSpeech("The server heard nobody speak; there is nothing to echo.")
-        transcript = unquote(answer.headers.get("X-Transcript", ""))
+        transcript = unquote(answer.header("X-Transcript"))
         on_transcript(transcript)
-        named = answer.headers.get("X-Sample-Rate", "")
+        named = answer.header("X-Sample-Rate")
         rate_hz = int(named) if named.isdigit() else recording.sample_rate_hz
         with WavFile(out, rate_hz) as wav:
-            for pcm in whole_samples(answer.iter_raw()):
+            for pcm in whole_samples(answer.chunks()):
                 first_audio_s = first_audio_s or time.perf_counter() - started
                 wav.write(pcm)
                 on_audio(wav.audio_s)

@@ -49,7 +49,7 @@ def transcribe(
 
     Raises as `client.answers.post` does.
     """
-    query = {"sr": recording.sample_rate_hz, "ch": 1, "lang": language}
+    query: dict[str, str | int] = {"sr": recording.sample_rate_hz, "ch": 1, "lang": language}
     path = "/api/stt/bytes"
     with post(url, path, content=recording.pcm, query=query, timeout_s=timeout_s) as answer:
         body = answer.read()
@@ -61,9 +61,7 @@ def transcribe(
         )
         return Transcript(str(message["text"]), segments)
     except (ValueError, KeyError, TypeError):
-        raise BrokenOff(
-            f"The server answered something that is no transcript: {body[:80]!r}."
-        ) from None
+        raise BrokenOff(f"The server answered what is no transcript: {body[:80]!r}.") from None
 
 
 def main(arguments: list[str] | None = None) -> None:

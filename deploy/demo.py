@@ -24,7 +24,7 @@ from deploy.words import words
 from tts_service.app.settings import TtsSettings
 
 SENTENCE = (
-    "Good evening, Ada. It is seven thirty, the kettle is on, and 3 letters came for you today."
+    "Good evening, Ada. The kettle is on, 21 letters came today, and the train leaves at noon."
 )
 FOLDER = ROOT / ".run" / "demo"
 WORDS_DIFFER, COULD_NOT_RUN = 1, 2

@@ -33,17 +33,17 @@ def main() -> int:
     if taken := complaint(ports, "run"):
         print(taken, file=sys.stderr)
         return 2
-    environment = _environment(os.environ, ports, colors=sys.stdout.isatty())
+    services = environment(os.environ, ports, colors=sys.stdout.isatty())
     manager = Manager()
     for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
-        manager.add_process(name, command, env=environment, cwd=str(ROOT))
+        manager.add_process(name, command, env=services, cwd=str(ROOT))
     signal.signal(signal.SIGHUP, _terminal_closed)
     print(f"http://localhost:{ports['gateway']} — Ctrl-C stops the fleet", flush=True)
     manager.loop()
     return 0 if manager.returncode in STOPPED_BY_HAND else manager.returncode or 0
 
 
-def _environment(
+def environment(
     environ: Mapping[str, str], ports: Mapping[str, int], *, colors: bool
 ) -> dict[str, str]:
     """What the services are started with; what the user has set himself is left as it is."""

@@ -13,9 +13,9 @@ from gateway.app.settings import GatewaySettings
 from tts_service.app.settings import TtsSettings
 
 LINES = (Path(__file__).resolve().parent.parent / "env.example").read_text().splitlines()
-LISTED = dict(
-    match.groups() for line in LINES if (match := re.fullmatch(r"#([A-Z][A-Z_]*)=(.*)", line))
-)
+LISTED = {
+    match[1]: match[2] for line in LINES if (match := re.fullmatch(r"#([A-Z][A-Z_]*)=(.*)", line))
+}
 CLASSES = (CommonSettings, TtsSettings, AsrSettings, GatewaySettings)
 FIELDS = {name: cls for cls in CLASSES for name in cls.__annotations__ if name != "own_prefix"}
 
