@@ -28,10 +28,11 @@ def complaint(ports: Mapping[str, int], target: str) -> str:
     taken = ports_in_use(ports)
     if not taken:
         return ""
-    which = " and ".join(f"{port} ({name})" for name, port in taken.items())
+    *most, last = [f"{port} ({name})" for name, port in taken.items()]
+    which = f"Ports {', '.join(most)} and {last} are" if most else f"Port {last} is"
     others = " ".join(f"{name.upper()}_PORT={port + 100}" for name, port in taken.items())
     return (
-        f"Port {which} is in use by another program, perhaps a fleet that runs already: stop it "
-        f"(`ss -ltnp` or `lsof -i :{next(iter(taken.values()))}` names it), or choose another "
-        f"with `make {target} {others}`."
+        f"{which} in use by another program, perhaps a fleet that runs already: stop it (`ss -ltnp` "
+        f"or `lsof -i :{next(iter(taken.values()))}` names it), or use other ports with "
+        f"`make {target} {others}`."
     )

@@ -15,6 +15,7 @@ from types import FrameType
 
 from honcho.environ import parse_procfile
 from honcho.manager import Manager
+from honcho.printer import Printer
 
 from common.settings import SettingsError
 from deploy.local import ROOT
@@ -34,7 +35,8 @@ def main() -> int:
         print(taken, file=sys.stderr)
         return 2
     services = environment(os.environ, ports, colors=sys.stdout.isatty())
-    manager = Manager()
+    # The services tell the time themselves.
+    manager = Manager(Printer(sys.stdout, time_format=""))
     for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
         manager.add_process(name, command, env=services, cwd=str(ROOT))
     signal.signal(signal.SIGHUP, _terminal_closed)

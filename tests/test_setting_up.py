@@ -87,6 +87,17 @@ def test_port_in_use_is_named_with_what_to_do() -> None:
     assert "asr" not in said
 
 
+def test_ports_in_use_are_all_named() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+        socket.create_server(("127.0.0.1", 0)) as three,
+    ):
+        a, b, c = (listener.getsockname()[1] for listener in (one, two, three))
+        said = complaint({"asr": a, "tts": b, "gateway": c}, "demo")
+    assert said.startswith(f"Ports {a} (asr), {b} (tts) and {c} (gateway) are in use")
+
+
 def test_free_ports_need_no_words() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
