@@ -32,7 +32,7 @@ def complaint(ports: Mapping[str, int], target: str) -> str:
     which = f"Ports {', '.join(most)} and {last} are" if most else f"Port {last} is"
     others = " ".join(f"{name.upper()}_PORT={port + 100}" for name, port in taken.items())
     return (
-        f"{which} in use by another program, perhaps a fleet that runs already: stop it (`ss -ltnp` "
-        f"or `lsof -i :{next(iter(taken.values()))}` names it), or use other ports with "
-        f"`make {target} {others}`."
+        f"{which} in use by another program, perhaps a fleet that runs already: stop it "
+        f"(`ss -ltnp` or `lsof -i :{next(iter(taken.values()))}` names it), or use other ports "
+        f"with `make {target} {others}`."
     )
