@@ -4,7 +4,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := common tts_service asr_service gateway client deploy tests
+PACKAGES := common tts_service asr_service gateway client deploy tests bench
 # The stamps are written by deploy/setup.py; `dev` includes `run`.
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed

@@ -24,7 +24,8 @@ def decode_s16le(body: bytes | bytearray | memoryview, channels: int) -> Samples
 def encode_s16le(samples: Samples) -> bytes:
     """Mono samples as s16le, rounded and clipped."""
     scaled = np.rint(samples * _FULL_SCALE)
-    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2").tobytes()
+    pcm: bytes = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2").tobytes()
+    return pcm
 
 
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:

@@ -48,7 +48,8 @@ def health_router(
 
     @router.get("/readyz", summary="Can it serve now?", responses={503: {"description": "Not now"}})
     async def readyz() -> JSONResponse:
-        state, extra = Readiness(lifecycle.state, lifecycle.reason), {}
+        state = Readiness(lifecycle.state, lifecycle.reason)
+        extra: dict[str, Any] = {}
         if state.ready and readiness:
             state, extra = await readiness()
         body: dict[str, Any] = {"status": state.state, "service": service, **extra}

@@ -73,7 +73,6 @@ def configure_logging(service: str, settings: CommonSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelName(settings.log_level.upper())
         ),
-        cache_logger_on_first_use=True,
     )
 
 
@@ -88,7 +87,7 @@ def _drop_uvicorn_colors(_: WrappedLogger, __: str, event: EventDict) -> EventDi
 
 
 def text_field(settings: CommonSettings, text: str) -> dict[str, Any]:
-    """What a log event may say of a user's text: its length, and itself only if `LOG_TEXT` is on."""
+    """What a log event may say of a user's text: its length; itself only if `LOG_TEXT` is on."""
     fields: dict[str, Any] = {"text_chars": len(text)}
     if settings.log_text:
         fields["text"] = text

@@ -35,7 +35,7 @@ async def model_loaded_in_background(
         lifecycle.loading(f"loading {name}")
         try:
             use(await asyncio.to_thread(load))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the service cannot serve
+        except Exception as error:
             log.error("model.load_failed", model=name, exc_info=error)
             lifecycle.fail(f"{name} could not be loaded: {error}")
             return

@@ -16,7 +16,7 @@ from common.errors import BadRequest, NotJson, in_words
 END = '{"type":"end"}'
 """The text frame that follows the last audio of an utterance, exactly so."""
 
-_SURROGATES = {code: "\N{REPLACEMENT CHARACTER}" for code in range(0xD800, 0xE000)}
+_SURROGATES = dict.fromkeys(range(55296, 57344), "�")
 
 
 def _mend_surrogates(value: object) -> object:

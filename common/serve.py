@@ -12,6 +12,7 @@ import socket
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from common.lifecycle import SIGNALS
 from common.settings import CommonSettings, SettingsError
@@ -36,6 +37,23 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
+def uvicorn_config(app: FastAPI) -> uvicorn.Config:
+    """How Uvicorn serves any app of this fleet."""
+    settings: CommonSettings = app.state.settings
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=settings.max_message_bytes,
+        # A reader that sleeps answers no pings: it is given as long as any idle client.
+        ws_ping_timeout=settings.idle_timeout_s,
+        timeout_graceful_shutdown=5,
+    )
+
+
 def serve(service: str, *, port_setting: str) -> int:
     """Serve `<service>.app.main:app` until a signal comes; returns the exit status.
 
@@ -56,20 +74,8 @@ def serve(service: str, *, port_setting: str) -> int:
             f"the port, or choose another with {port_setting.upper()}."
         )
         return 1
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="websockets-sansio",
-        ws_per_message_deflate=False,
-        ws_max_size=settings.max_message_bytes,
-        # A reader that sleeps answers no pings: it is given as long as any idle client.
-        ws_ping_timeout=settings.idle_timeout_s,
-        timeout_graceful_shutdown=5,
-    )
     # Uvicorn raises the signal again after it has shut down; by then we have left in order.
     for sig in SIGNALS:
         signal.signal(sig, lambda *_: None)
-    uvicorn.Server(config).run(sockets=[listener])
+    uvicorn.Server(uvicorn_config(app)).run(sockets=[listener])
     return 1 if app.state.lifecycle.state == "failed" else 0

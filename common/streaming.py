@@ -66,7 +66,7 @@ class AudioStream(Response):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except SpeechError as error:
                 log.warning("stream.broken_off", code=error.code, error=error.message)
-            except Exception as error:  # noqa: BLE001 - the boundary of a request
+            except Exception as error:
                 log.error("stream.failed", exc_info=error)
             else:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -22,7 +22,7 @@ def build(settings: AsrSettings, load: Callable[[], Engine]) -> FastAPI:
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
     service = RecognitionService(settings, lifecycle)
 
-    app = create_app(
+    return create_app(
         service="asr",
         summary="Speech to text with times.",
         settings=settings,
@@ -32,8 +32,6 @@ def build(settings: AsrSettings, load: Callable[[], Engine]) -> FastAPI:
             lifecycle, settings.asr_model, load=load, use=service.use, stop=service.stop
         ),
     )
-    app.state.settings = settings
-    return app
 
 
 def _from_environment() -> FastAPI:
@@ -41,8 +39,8 @@ def _from_environment() -> FastAPI:
 
     def load() -> Engine:
         # The libraries take as long to import as the model to load: neither holds up the start.
-        from asr_service.app.whisper import WhisperEngine
         from asr_service.app.weights import resolve
+        from asr_service.app.whisper import WhisperEngine
 
         return WhisperEngine(
             resolve(settings.asr_model),

@@ -54,7 +54,6 @@ def build(settings: GatewaySettings, http: httpx.AsyncClient) -> FastAPI:
         ],
         run=run,
     )
-    app.state.settings = settings
 
     @app.exception_handler(UpstreamAnswer)
     async def refused_upstream(_: Request, refusal: UpstreamAnswer) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from fastapi import FastAPI
 
 from common.app import create_app
@@ -21,7 +20,7 @@ def build(settings: TtsSettings, load: Load) -> FastAPI:
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
     service = SpeechService(settings, lifecycle)
 
-    app = create_app(
+    return create_app(
         service="tts",
         summary="Text to speech, streamed while it is synthesized.",
         settings=settings,
@@ -31,8 +30,6 @@ def build(settings: TtsSettings, load: Load) -> FastAPI:
             lifecycle, settings.tts_model, load=load, use=service.use, stop=service.stop
         ),
     )
-    app.state.settings = settings
-    return app
 
 
 def _from_environment() -> FastAPI:

@@ -11,11 +11,11 @@ from pydantic import Field
 
 from common.body import read_body
 from common.disconnect import unless_gone
-from common.error_handlers import refuse
 from common.errors import SpeechError
 from common.pcm import MEDIA_TYPES, Container, SampleRateHz, wav_header
 from common.protocol import Message, Text, parse_json_object, validate
 from common.streaming import AudioStream
+from common.websocket import refuse
 from tts_service.app.service import SpeechService
 from tts_service.app.session import SimpleSession
 from tts_service.app.text import split
@@ -87,6 +87,5 @@ def router(service: SpeechService) -> APIRouter:
                 headers={"X-Sample-Rate": str(options.sample_rate_hz), "X-Channels": "1"},
                 content_length=None if length is None else len(first),
             )
-        raise AssertionError("unreachable")
 
     return routes

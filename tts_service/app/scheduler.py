@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Generator
 
+from common.boundary import FAULT
 from common.errors import Internal, SpeechError
 from common.logger import get_logger
 from common.pcm import PcmFormat
@@ -177,15 +178,15 @@ class Scheduler:
             if known.http_status >= 500:
                 log.error("utterance.failed", code=known.code, exc_info=known)
             error = known
-        except Exception as unforeseen:  # noqa: BLE001 - the boundary of an utterance
+        except Exception as unforeseen:
             log.error("utterance.failed", code=Internal.code, exc_info=unforeseen)
-            error = Internal("Something went wrong on our side; the log has details.")
+            error = Internal(FAULT)
         stream.end(error)
         return None
 
     def _close_steps(self, stream: Stream) -> None:
         try:
             stream.steps.close()
-        except Exception as error:  # noqa: BLE001 - the boundary of an utterance
+        except Exception as error:
             log.error("utterance.close_failed", exc_info=error)
         stream.end(None)

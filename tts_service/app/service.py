@@ -66,7 +66,8 @@ class SpeechService:
         self.check_text(text)
         with self.lifecycle.work():
             async with self.admission.slot() as queued_ms:
-                assert self._engine is not None and self._scheduler is not None
+                assert self._engine is not None
+                assert self._scheduler is not None
                 stream = self._scheduler.submit(
                     utter(self._engine, text, options), PcmFormat(options.sample_rate_hz)
                 )

@@ -14,17 +14,16 @@ import anyio
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from common.error_handlers import break_off
+from common.boundary import FAULT
 from common.errors import BadRequest, Internal, SpeechError
 from common.logger import get_logger, text_field
 from common.pcm import Chunker
 from common.protocol import END, parse_speak_request
+from common.websocket import GOING_AWAY, break_off, close
 from tts_service.app.service import SpeechService
 from tts_service.app.utterance import SpeechOptions
 
 log = get_logger(__name__)
-
-GOING_AWAY = 1001
 
 
 class _Idle(Exception):
@@ -39,14 +38,13 @@ class SimpleSession:
         self._service = service
         self._settings = service.settings
         self._options = SpeechOptions(sample_rate_hz=self._settings.tts_sr)
-        # One place more than the limit, for the error that ends the session.
         self._inbox: asyncio.Queue[str | SpeechError] = asyncio.Queue(
             self._settings.tts_max_queued_texts
         )
         self._until = time.monotonic() + self._settings.max_session_s
 
     async def run(self) -> None:
-        """Serve until the client leaves, an error ends the session, or it has been idle too long."""
+        """Serve until the client leaves, an error ends the session, or it was idle too long."""
         async with anyio.create_task_group() as tasks:
 
             async def listen() -> None:
@@ -85,17 +83,15 @@ class SimpleSession:
                     raise request
                 await self._speak(request)
         except _Idle as idle:
-            await self._websocket.close(GOING_AWAY, reason=str(idle))
+            await close(self._websocket, GOING_AWAY, str(idle))
         except WebSocketDisconnect:
             log.debug("session.left")
         except SpeechError as error:
             log.info("session.error", code=error.code)
             await break_off(self._websocket, error)
-        except Exception as error:  # noqa: BLE001 - the boundary of a session
+        except Exception as error:
             log.error("session.failed", exc_info=error)
-            await break_off(
-                self._websocket, Internal("Something went wrong on our side; the log has details.")
-            )
+            await break_off(self._websocket, Internal(FAULT))
 
     async def _next(self) -> str | SpeechError:
         idle_s = self._settings.idle_timeout_s

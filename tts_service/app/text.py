@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import pairwise
 
 import sentencex
 
@@ -93,7 +94,7 @@ def _cut_sentence(text: str, start: int, end: int, *, first_limit: int) -> list[
         limit = MAX_PIECE_CHARS
     edges = [*cuts, end]
     pieces = []
-    for a, b in zip(edges, edges[1:]):  # noqa: B905 - strict is not for pairs
+    for a, b in pairwise(edges):
         a, b = _strip(text, a, b)
         spoken = " ".join(text[a:b].replace(_DROPPED, "").split())
         pieces.append(Piece(spoken, a, b, opens=a == start, closes=b == end))
@@ -111,7 +112,7 @@ def _best_cut(text: str, start: int, end: int, limit: int) -> int | None:
     if limit == MAX_PIECE_CHARS:
         patterns.append(_SPACE)
     for pattern in patterns:
-        places = [m.end() for m in pattern.finditer(text, low, end) if low <= m.end() <= high]
+        places = [m.end() for m in pattern.finditer(text, start, end) if low <= m.end() <= high]
         if places:
             return places[-1]
     return None

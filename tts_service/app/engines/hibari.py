@@ -19,6 +19,8 @@ _SILENCE = 0.004
 """Below this the voice is taken to be silent: its breath and its noise floor."""
 _EDGE_S = 0.04
 """Kept on each side of what is not silent: onsets of f, h and s begin softer than `_SILENCE`."""
+_SEED = 0
+"""Of the noise that the voice breathes with: the same text is always the same audio."""
 _SENTENCE_PAUSE_S = 0.25
 """Longest silence that is kept after a sentence; the voice itself makes about 0.35 s."""
 
@@ -46,7 +48,7 @@ class HibariEngine:
         trail_s = _SENTENCE_PAUSE_S if closes else _EDGE_S
         for phonemes in self._phonemes(text):
             try:
-                samples = self._voice.from_phonemes(phonemes, speed=speed)
+                samples = self._voice.from_phonemes(phonemes, speed=speed, seed=_SEED)
             except Exception as error:
                 raise SynthesisError(f"hibari failed: {error}") from error
             if not np.isfinite(samples).all():
