@@ -16,7 +16,7 @@ help: ## list the targets
 
 setup: $(RUN) ## install what the fleet needs into .venv
 
-setup-dev: $(DEV) ## and what tests and lint need
+setup-dev: $(DEV) ## that, and what tests and lint need
 
 demo: $(RUN) ## start the fleet, speak, listen, echo, compare the words, stop the fleet
 	@$(PY) -m deploy.demo

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import platform
 import statistics
@@ -20,7 +20,7 @@ def machine() -> str:
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    day = datetime.datetime.now(tz=datetime.timezone.utc).date()
+    day = dt.datetime.now(tz=dt.timezone.utc).date()
     python = platform.python_version()
     return f"{model}, {os.cpu_count()} cores, Python {python}, {day}"
 
