@@ -59,7 +59,7 @@ def start_times() -> dict[str, float]:
             for name in SERVICES:
                 started = time.perf_counter()
                 fleet.start(name)
-                # The gateway is ready only with the others: of its own start, this is the end.
+                # The gateway is ready only with the others, so its own start is when it lives.
                 url = f"{fleet.url(name)}/{'healthz' if name == 'gateway' else 'readyz'}"
                 while not _answers(url):
                     time.sleep(0.005)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.fleet
 
 def run(module: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parent.parent
-    return subprocess.run(  # noqa: S603 - our own module
+    return subprocess.run(
         [sys.executable, "-m", module],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(root), **env},
