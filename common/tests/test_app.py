@@ -207,7 +207,8 @@ def test_a_stream_that_fails_is_broken_off_not_ended(at: Served, toy: Toy, kind:
 
 def test_a_stream_whose_client_leaves_is_let_go(at: Served, toy: Toy) -> None:
     with httpx.stream("GET", f"{at.http}/stream/endless") as answer:
-        assert next(answer.iter_raw()) == b"some"
+        body = answer.iter_raw()
+        assert next(body) == b"some"
         assert not toy.held_let_go.is_set()
     assert toy.held_let_go.wait(5)
 

@@ -23,7 +23,7 @@ from common.websocket import refuse
 from gateway.app import echo
 from gateway.app.relay import Relay
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import Upstream, UpstreamAnswer, passed_headers
+from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers, passed_headers
 
 
 class EchoQuery(PcmQuery):
@@ -81,7 +81,7 @@ def router(
         try:
             lifecycle.check()
             async with sessions.slot(), tts.websocket("/ws/tts", websocket.url.query) as upstream:
-                await websocket.accept()
+                await websocket.accept(headers=handshake_headers(upstream))
                 await Relay(
                     websocket, upstream, name=tts.name, lifecycle=lifecycle, settings=settings
                 ).run()

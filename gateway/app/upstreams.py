@@ -29,6 +29,17 @@ def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def handshake_headers(upstream: ClientConnection) -> list[tuple[bytes, bytes]]:
+    """What an upstream says of its audio when it accepts a WebSocket, for our own acceptance."""
+    assert upstream.response is not None
+    given = passed_headers(dict(upstream.response.headers.raw_items()))
+    return [
+        (name.lower().encode(), value.encode())
+        for name, value in given.items()
+        if name.lower().startswith("x-")
+    ]
+
+
 @dataclass
 class UpstreamAnswer(Exception):
     """The service refused in our own error shape: its answer is passed on as it is."""

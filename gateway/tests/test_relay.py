@@ -24,10 +24,18 @@ def test_frames_are_passed_on_as_they_are(serve: Serve, tts: Served) -> None:
     assert got.closing == '{"type":"end"}'
 
 
-def test_compression_is_not_used_even_if_offered(serve: Serve) -> None:
-    from websockets.sync.client import connect
+def test_the_handshake_says_what_audio_will_come(serve: Serve, tts: Served) -> None:
+    at = serve()
+    for where in (tts, at):
+        with open_ws(f"{where.ws}/ws/tts") as ws:
+            assert ws.response is not None
+            assert ws.response.headers["X-Sample-Rate"] == "16000"
+            assert ws.response.headers["X-Channels"] == "1"
+            assert len(ws.response.headers.get_all("X-Request-ID")) == 1
 
-    with connect(f"{serve().ws}/ws/tts", compression="deflate") as ws:
+
+def test_compression_is_not_used_even_if_offered(serve: Serve) -> None:
+    with open_ws(f"{serve().ws}/ws/tts", compression="deflate") as ws:
         assert ws.response is not None
         assert "Sec-WebSocket-Extensions" not in ws.response.headers
         assert speak(ws, "Hello world").closing == '{"type":"end"}'

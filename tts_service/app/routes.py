@@ -41,7 +41,8 @@ def router(service: SpeechService) -> APIRouter:
         except SpeechError as error:
             await refuse(websocket, error)
             return
-        await websocket.accept()
+        rate = str(service.settings.tts_sr).encode()
+        await websocket.accept(headers=[(b"x-sample-rate", rate), (b"x-channels", b"1")])
         await SimpleSession(websocket, service).run()
 
     @routes.post(
