@@ -70,6 +70,10 @@ class Toy:
         async def refused(websocket: WebSocket) -> None:
             await refuse(websocket, Busy("Full.", retry_after_s=9))
 
+        @routes.websocket("/fault")
+        async def faulty(_: WebSocket) -> None:
+            raise RuntimeError("secret detail")
+
         @routes.websocket("/accepted")
         async def accepted(websocket: WebSocket) -> None:
             await websocket.accept()
@@ -159,6 +163,14 @@ def test_every_refusal_has_the_one_shape(
     assert error["message"]
     assert "secret" not in answer.text
     assert answer.headers["X-Request-ID"] == "e1"
+
+
+def test_a_websocket_that_fails_before_it_began_is_refused_in_the_same_shape(at: Served) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        open_ws(f"{at.ws}/fault").__enter__()
+    response = refusal.value.response
+    assert response.status_code == 500
+    assert json.loads(response.body or b"")["error"]["code"] == "internal"
 
 
 def test_a_full_service_says_when_to_come_back_over_http_and_over_websocket(at: Served) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -142,7 +143,7 @@ class Upstream:
                 headers = dict(answer.headers.raw_items())
                 body = bytes(answer.body or b"")
                 raise self._refusal(answer.status_code, body, headers) from None
-            except TimeoutError:
+            except (TimeoutError, asyncio.TimeoutError):  # two classes on Python 3.10
                 raise self._timed_out() from None
             except (OSError, InvalidHandshake) as error:
                 raise self._failed(error) from error

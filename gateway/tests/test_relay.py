@@ -99,13 +99,16 @@ def test_the_gateways_own_limit_refuses_the_upgrade_too(serve: Serve) -> None:
         assert speak(ws, "Hello").closing == '{"type":"end"}'
 
 
-def test_a_client_that_leaves_stops_the_voice_behind(serve: Serve, voice: FakeVoice) -> None:
+def test_a_client_that_leaves_stops_the_voice_behind(
+    serve: Serve, voice: FakeVoice, tts: Served
+) -> None:
     at = serve()
     voice.gate.clear()
     with open_ws(f"{at.ws}/ws/tts") as ws:
         ws.send(json.dumps({"text": "A sentence. " * 300}))
         wait_for(lambda: voice.open_generators == 1)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    lifecycles = [at.app.state.lifecycle, tts.app.state.lifecycle]
+    wait_for(lambda: all(lifecycle.under_way == 0 for lifecycle in lifecycles))
     voice.gate.set()
     assert voice.closed.wait(5)
     assert voice.steps <= 3
