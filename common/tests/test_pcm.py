@@ -68,7 +68,8 @@ def by_libsndfile(wav: bytes) -> bytes:
 
 def by_ffmpeg(wav: bytes) -> bytes:
     with av.open(io.BytesIO(wav)) as container:
-        return b"".join(frame.to_ndarray().tobytes() for frame in container.decode(audio=0))
+        frames = [bytes(frame.to_ndarray().tobytes()) for frame in container.decode(audio=0)]
+        return b"".join(frames)
 
 
 @pytest.mark.parametrize("read", [by_python, by_libsndfile, by_ffmpeg])
