@@ -58,7 +58,8 @@ PCM = bytes(range(200))
 
 def by_python(wav: bytes) -> bytes:
     with wave.open(io.BytesIO(wav)) as reader:
-        return reader.readframes(1_000_000)
+        frames: bytes = reader.readframes(1_000_000)
+    return frames
 
 
 def by_libsndfile(wav: bytes) -> bytes:
@@ -67,9 +68,10 @@ def by_libsndfile(wav: bytes) -> bytes:
 
 
 def by_ffmpeg(wav: bytes) -> bytes:
+    frames: list[bytes] = []
     with av.open(io.BytesIO(wav)) as container:
-        frames = [bytes(frame.to_ndarray().tobytes()) for frame in container.decode(audio=0)]
-        return b"".join(frames)
+        frames += (frame.to_ndarray().tobytes() for frame in container.decode(audio=0))
+    return b"".join(frames)
 
 
 @pytest.mark.parametrize("read", [by_python, by_libsndfile, by_ffmpeg])
