@@ -1,0 +1,1 @@
+"""The one door: relays to the services behind it, and joins them."""

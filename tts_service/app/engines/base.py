@@ -7,14 +7,10 @@ for all engines and lives elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Samples = NDArray[np.float32]
-"""Mono audio, shape (n,), nominally within [-1, 1], at the engine's `sample_rate_hz`."""
+from common.audio import Samples
 
 
 class SynthesisError(Exception):
@@ -40,7 +36,7 @@ class Engine(Protocol):
 
     def synthesize(
         self, text: str, *, speed: float, opens: bool, closes: bool
-    ) -> Iterator[Samples]:
+    ) -> Generator[Samples, None, None]:
         """Speak one piece of text.
 
         A generator: each step does a bounded amount of work (aim: under 200 ms on one core) and

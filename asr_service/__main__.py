@@ -1,0 +1,7 @@
+"""`python -m asr_service`: serve speech to text."""
+
+import sys
+
+from common.serve import serve
+
+sys.exit(serve("asr_service", port_setting="asr_port"))

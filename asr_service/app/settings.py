@@ -1,0 +1,23 @@
+"""The settings of asr_service."""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from common.settings import CommonSettings
+
+
+class AsrSettings(CommonSettings):
+    own_prefix: ClassVar[str] = "ASR_"
+
+    asr_port: int = Field(default=8081, ge=0, le=65535)
+    asr_model: str = "tiny.en"
+    asr_compute_type: Literal["int8", "int8_float32", "float32"] = "int8"
+    asr_beam_size: int = Field(default=5, ge=1, le=10)
+    asr_max_seconds: float = Field(default=120.0, gt=0)
+    asr_workers: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
+    asr_threads_per_worker: int = Field(default=1, ge=1)
+    asr_queue: int = Field(default=16, ge=0)

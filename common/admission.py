@@ -1,0 +1,54 @@
+"""Admission: a bounded number is served, a bounded number waits, the rest is refused at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from common.errors import Busy
+
+
+class Admission:
+    """`slots` places to be served in and `queue` places to wait in.
+
+    Not for use from threads: it belongs to the event loop.
+    """
+
+    def __init__(self, *, slots: int, queue: int, retry_after_s: int = 1) -> None:
+        self.slots = slots
+        self.queue = queue
+        self._retry_after_s = retry_after_s
+        self._semaphore = anyio.Semaphore(slots, max_value=slots)
+        self._present = 0
+
+    @property
+    def serving(self) -> int:
+        return min(self._present, self.slots)
+
+    @property
+    def waiting(self) -> int:
+        return self._present - self.serving
+
+    def check(self) -> None:
+        """Raise `Busy` if one more would find neither a slot nor a place in the queue."""
+        if self._present >= self.slots + self.queue:
+            raise Busy(
+                f"All {self.slots} slots and {self.queue} places in the queue are taken; "
+                "try again shortly.",
+                retry_after_s=self._retry_after_s,
+            )
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[float]:
+        """Hold a slot; yields how long it was waited for, in ms. Raises `Busy` at once if full."""
+        self.check()
+        arrived = time.perf_counter()
+        self._present += 1
+        try:
+            async with self._semaphore:
+                yield (time.perf_counter() - arrived) * 1000
+        finally:
+            self._present -= 1

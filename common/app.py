@@ -1,0 +1,77 @@
+"""The app that each service starts from: ids, logs, errors, probes, CORS, hosts, leaving."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from common import __version__
+from common.access_log import AccessLogMiddleware
+from common.error_handlers import add_error_handlers
+from common.lifecycle import Lifecycle
+from common.logger import configure_logging, get_logger
+from common.request_id import HEADER, RequestIdMiddleware
+from common.settings import CommonSettings, unknown_variables
+
+log = get_logger(__name__)
+
+Run = Callable[[], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    *,
+    service: str,
+    summary: str,
+    settings: CommonSettings,
+    lifecycle: Lifecycle,
+    routers: list[APIRouter],
+    run: Run,
+) -> FastAPI:
+    """Build a service's app.
+
+    `run` is an async context manager that holds what the service needs while it serves: it starts
+    loading on entry, without waiting for it, and frees everything on exit.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        configure_logging(service, settings)
+        for variable in unknown_variables(type(settings)):
+            log.warning("settings.unknown", variable=variable)
+        log.info("service.start", version=__version__)
+        with lifecycle.take_signals():
+            async with run():
+                yield
+        log.info("service.stop")
+
+    app = FastAPI(
+        title=service,
+        summary=summary,
+        version=__version__,
+        lifespan=lifespan,
+        # Nothing here reports to anybody; without this, FastAPI looks for OpenTelemetry's providers.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.settings = settings
+    app.state.lifecycle = lifecycle
+    for router in routers:
+        app.include_router(router)
+    add_error_handlers(app)
+    # The last one added is the outermost.
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["*", HEADER],
+        )
+    if "*" not in settings.allowed_hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts))
+    app.add_middleware(AccessLogMiddleware)
+    app.add_middleware(RequestIdMiddleware)
+    return app

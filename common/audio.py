@@ -1,0 +1,60 @@
+"""Computing on samples: s16le to float and back, downmix, resampling (by soxr)."""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+Samples = NDArray[np.float32]
+"""Mono audio, shape (n,), within [-1, 1]."""
+
+_FULL_SCALE = 32768.0
+
+
+def decode_s16le(body: bytes | bytearray | memoryview, channels: int) -> Samples:
+    """Whole frames of interleaved s16le as mono samples; channels are averaged."""
+    samples = np.frombuffer(body, dtype="<i2").astype(np.float32)
+    if channels > 1:
+        samples = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
+    samples /= _FULL_SCALE
+    return samples
+
+
+def encode_s16le(samples: Samples) -> bytes:
+    """Mono samples as s16le, rounded and clipped."""
+    scaled = np.rint(samples * _FULL_SCALE)
+    pcm: bytes = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2").tobytes()
+    return pcm
+
+
+def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
+    """All of `samples` at another rate (soxr, HQ)."""
+    if from_hz == to_hz:
+        return samples
+    out: Samples = soxr.resample(samples, from_hz, to_hz, quality="HQ")
+    return out
+
+
+class StreamResampler:
+    """Resamples a stream piece by piece; the pieces together equal `resample` of the whole."""
+
+    def __init__(self, from_hz: int, to_hz: int) -> None:
+        self._stream = (
+            None
+            if from_hz == to_hz
+            else soxr.ResampleStream(from_hz, to_hz, 1, dtype="float32", quality="HQ")
+        )
+
+    def push(self, samples: Samples) -> Samples:
+        if self._stream is None:
+            return samples
+        out: Samples = self._stream.resample_chunk(np.ascontiguousarray(samples))
+        return out
+
+    def flush(self) -> Samples:
+        """What the filter still holds; nothing can be pushed after it."""
+        if self._stream is None:
+            return np.zeros(0, np.float32)
+        out: Samples = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        return out

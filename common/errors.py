@@ -1,0 +1,147 @@
+"""Every way in which a request can fail, and what each looks like on the wire.
+
+    SpeechError
+      BadRequest            a parameter or message that does not fit
+        NotJson             a WebSocket message that should be JSON and is not
+        EmptyText           nothing in the text can be spoken
+        EmptyAudio          the body holds no audio
+      Unauthorized          unknown or missing key
+      TooLarge              text, body or message over its limit
+      UndecodableAudio      not audio, or audio that cannot be decoded
+      RateLimited           the caller's own limit is reached
+      SynthesisFailed       the voice failed
+      RecognitionFailed     the recognizer failed
+      Internal              a fault of ours that nobody foresaw
+      UpstreamFailed        the service behind the gateway is away or answered nonsense
+      UpstreamTimeout       the service behind the gateway did not answer in time
+      Unavailable           cannot serve now, may serve later
+        Busy                slots and queue are full
+        Loading             the model is not in place yet
+        Draining            leaving
+
+Each class knows its code, HTTP status and WebSocket close code; nothing else decides these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+
+class SpeechError(Exception):
+    """Base of all errors that reach a client.
+
+    `message` is a sentence a person understands; it is sent as it is, so it holds nothing secret.
+    `retry_after_s` becomes the `Retry-After` header where the answer is HTTP.
+    """
+
+    code: ClassVar[str]
+    http_status: ClassVar[int]
+    close_code: ClassVar[int]
+
+    def __init__(self, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+    def body(self, request_id: str) -> dict[str, Any]:
+        """The JSON body of an HTTP answer."""
+        return error_body(self.code, self.message, request_id)
+
+    def headers(self) -> dict[str, str]:
+        """The extra headers of an HTTP answer."""
+        return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
+
+    def frame(self, request_id: str) -> dict[str, Any]:
+        """The text frame that precedes the close of a WebSocket."""
+        return {
+            "type": "error",
+            "error": self.message,
+            "code": self.code,
+            "request_id": request_id,
+        }
+
+
+def error_body(code: str, message: str, request_id: str) -> dict[str, Any]:
+    """The one shape of an HTTP error."""
+    return {"error": {"code": code, "message": message, "request_id": request_id}}
+
+
+def in_words(errors: Iterable[Mapping[str, Any]]) -> str:
+    """pydantic's findings as one sentence that names each field."""
+    parts = []
+    for error in errors:
+        place = ".".join(str(p) for p in error["loc"] if p not in ("body", "query"))
+        parts.append(f"{place}: {error['msg']}" if place else error["msg"])
+    return "; ".join(parts)
+
+
+class BadRequest(SpeechError):
+    code, http_status, close_code = "bad_request", 400, 1003
+
+
+class NotJson(BadRequest):
+    close_code = 1007
+
+
+class EmptyText(BadRequest):
+    code = "empty_text"
+
+
+class EmptyAudio(BadRequest):
+    code = "empty_audio"
+
+
+class Unauthorized(SpeechError):
+    code, http_status, close_code = "unauthorized", 401, 1008
+
+
+class TooLarge(SpeechError):
+    code, http_status, close_code = "too_large", 413, 1009
+
+
+class UndecodableAudio(SpeechError):
+    code, http_status, close_code = "undecodable_audio", 415, 1003
+
+
+class RateLimited(SpeechError):
+    code, http_status, close_code = "rate_limited", 429, 1013
+
+
+class SynthesisFailed(SpeechError):
+    code, http_status, close_code = "synthesis_failed", 500, 1011
+
+
+class RecognitionFailed(SpeechError):
+    code, http_status, close_code = "recognition_failed", 500, 1011
+
+
+class Internal(SpeechError):
+    code, http_status, close_code = "internal", 500, 1011
+
+
+class UpstreamFailed(SpeechError):
+    code, http_status, close_code = "upstream_failed", 502, 1011
+
+
+class UpstreamTimeout(SpeechError):
+    code, http_status, close_code = "upstream_timeout", 504, 1011
+
+
+class Unavailable(SpeechError):
+    http_status, close_code = 503, 1013
+
+    def __init__(self, message: str, *, retry_after_s: int | None = 1) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+
+
+class Busy(Unavailable):
+    code = "busy"
+
+
+class Loading(Unavailable):
+    code = "loading"
+
+
+class Draining(Unavailable):
+    code = "draining"

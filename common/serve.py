@@ -1,0 +1,81 @@
+"""Run a service: `python -m tts_service`, `python -m asr_service`, `python -m gateway`.
+
+Uvicorn with the knobs that these services need: no compression for PCM, bounded messages, our own
+logs, our own way of leaving. Any other ASGI server can run `SERVICE.app.main:app` as well.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import socket
+import sys
+
+import uvicorn
+from fastapi import FastAPI
+
+from common.lifecycle import SIGNALS
+from common.settings import CommonSettings, SettingsError
+
+
+def complain(message: str) -> None:
+    """Say on stderr, without a traceback, why the service cannot start."""
+    print(message, file=sys.stderr, flush=True)  # noqa: T201 - logging is not set up yet
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening address. Raises `OSError` if it is taken or not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def uvicorn_config(app: FastAPI) -> uvicorn.Config:
+    """How Uvicorn serves any app of this fleet."""
+    settings: CommonSettings = app.state.settings
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=settings.max_message_bytes,
+        # A reader that sleeps answers no pings: it is given as long as any idle client.
+        ws_ping_timeout=settings.idle_timeout_s,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def serve(service: str, *, port_setting: str) -> int:
+    """Serve `<service>.app.main:app` until a signal comes; returns the exit status.
+
+    2: the settings do not fit. 1: the address is taken, or the service could not become ready.
+    """
+    try:
+        app = importlib.import_module(f"{service}.app.main").app
+    except SettingsError as error:
+        complain(f"{service} cannot start:\n{error}")
+        return 2
+    settings: CommonSettings = app.state.settings
+    port: int = getattr(settings, port_setting)
+    try:
+        listener = bind(settings.host, port)
+    except OSError as error:
+        complain(
+            f"{service} cannot listen on {settings.host}:{port}: {error.strerror}. Stop what uses "
+            f"the port, or choose another with {port_setting.upper()}."
+        )
+        return 1
+    # Uvicorn raises the signal again after it has shut down; by then we have left in order.
+    for sig in SIGNALS:
+        signal.signal(sig, lambda *_: None)
+    uvicorn.Server(uvicorn_config(app)).run(sockets=[listener])
+    return 1 if app.state.lifecycle.state == "failed" else 0

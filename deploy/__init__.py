@@ -1,0 +1,1 @@
+"""How the fleet is set up and run."""

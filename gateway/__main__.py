@@ -1,0 +1,7 @@
+"""`python -m gateway`: serve the one door."""
+
+import sys
+
+from common.serve import serve
+
+sys.exit(serve("gateway", port_setting="gateway_port"))

@@ -1,0 +1,69 @@
+"""Builds the app of the gateway, and does nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from common.app import create_app
+from common.health import Readiness, health_router
+from common.lifecycle import Lifecycle
+from common.settings import load_settings
+from gateway.app import routes
+from gateway.app.settings import GatewaySettings
+from gateway.app.upstreams import Upstream, UpstreamAnswer, new_http_client
+
+
+def build(settings: GatewaySettings, http: httpx.AsyncClient) -> FastAPI:
+    """The app, asking the services behind it through `http`, which it closes at its end."""
+    lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
+    tts = Upstream("tts", settings.gateway_tts_url, http, settings)
+    asr = Upstream("asr", settings.gateway_asr_url, http, settings)
+
+    async def upstream_states() -> dict[str, Any]:
+        states = await asyncio.gather(tts.state(), asr.state())
+        return {"upstreams": dict(zip((tts.name, asr.name), states, strict=True))}
+
+    async def readiness() -> tuple[Readiness, dict[str, Any]]:
+        states = await upstream_states()
+        missing = [f"{n} is {s}" for n, s in states["upstreams"].items() if s != "ready"]
+        if missing:
+            return Readiness("degraded", "; ".join(missing)), states
+        return Readiness("ready"), states
+
+    @asynccontextmanager
+    async def run() -> AsyncIterator[None]:
+        async with http:
+            lifecycle.ready()
+            yield
+
+    app = create_app(
+        service="gateway",
+        summary="The one door of the fleet: speech, recognition and the echo of both.",
+        settings=settings,
+        lifecycle=lifecycle,
+        routers=[
+            health_router("gateway", lifecycle, details=upstream_states, readiness=readiness),
+            routes.router(settings, lifecycle, tts=tts, asr=asr),
+        ],
+        run=run,
+    )
+
+    @app.exception_handler(UpstreamAnswer)
+    async def refused_upstream(_: Request, refusal: UpstreamAnswer) -> Response:
+        return routes.as_response(refusal)
+
+    return app
+
+
+def _from_environment() -> FastAPI:
+    return build(load_settings(GatewaySettings), new_http_client())
+
+
+app = _from_environment()

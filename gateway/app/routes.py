@@ -1,0 +1,122 @@
+"""The doors of the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, WebSocket
+from fastapi.responses import Response
+from pydantic import Field
+
+from common.admission import Admission
+from common.body import read_body
+from common.disconnect import unless_gone
+from common.error_handlers import refuse
+from common.errors import SpeechError
+from common.lifecycle import Lifecycle
+from common.pcm import Container, PcmQuery
+from common.streaming import AudioStream
+from gateway.app import echo
+from gateway.app.relay import Relay
+from gateway.app.settings import GatewaySettings
+from gateway.app.upstreams import Upstream, UpstreamAnswer, passed_headers
+
+
+class EchoQuery(PcmQuery):
+    fmt: Container = Field(default="s16le", description="What the answer is: raw PCM or WAV.")
+
+
+def router(
+    settings: GatewaySettings, lifecycle: Lifecycle, *, tts: Upstream, asr: Upstream
+) -> APIRouter:
+    routes = APIRouter(tags=["speech"])
+    sessions = Admission(slots=settings.gateway_max_sessions, queue=0)
+
+    @asynccontextmanager
+    async def admitted() -> AsyncIterator[None]:
+        with lifecycle.work():
+            async with sessions.slot():
+                yield
+
+    async def body_of(request: Request) -> bytearray:
+        limit = settings.gateway_max_body_bytes
+        return await read_body(request, limit_bytes=limit, limit_in_words=f"{limit} bytes")
+
+    async def speech(
+        request: Request,
+        held: AsyncExitStack,
+        content: bytes | bytearray,
+        extra_headers: dict[str, str],
+    ) -> AudioStream:
+        """Ask for speech and hand its bytes on as they come; then let go of what is `held`."""
+        asking = tts.post(
+            "/api/tts",
+            content=content,
+            content_type="application/json",
+            timeout_s=settings.gateway_first_byte_timeout_s,
+        )
+        answer = await unless_gone(request, held.enter_async_context(asking))
+        headers = passed_headers(answer.headers) | extra_headers
+        media_type = headers.pop("content-type")
+        return AudioStream(
+            tts.chunks(answer), held.pop_all(), media_type=media_type, headers=headers
+        )
+
+    @routes.websocket("/ws/tts")
+    async def ws_tts(websocket: WebSocket) -> None:
+        try:
+            lifecycle.check()
+            async with sessions.slot():
+                upstream = await tts.open_websocket("/ws/tts", websocket.url.query)
+                await websocket.accept()
+                await Relay(
+                    websocket, upstream, name=tts.name, lifecycle=lifecycle, settings=settings
+                ).run()
+        except SpeechError as error:
+            await refuse(websocket, error)
+        except UpstreamAnswer as refusal:
+            await websocket.send_denial_response(as_response(refusal))
+
+    @routes.post("/api/stt/bytes", summary="Raw PCM to text with times")
+    async def stt_bytes(request: Request) -> Response:
+        async with admitted():
+            body = await body_of(request)
+            recognition = asr.post_and_read(
+                "/api/stt/bytes",
+                content=body,
+                query=request.url.query,
+                timeout_s=settings.gateway_recognition_timeout_s,
+            )
+            answer = await unless_gone(request, recognition)
+            return Response(answer.content, headers=passed_headers(answer.headers))
+
+    @routes.post("/api/tts", summary="Text to speech, streamed", response_class=Response)
+    async def post_tts(request: Request) -> Response:
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(admitted())
+            return await speech(request, held, await body_of(request), {})
+
+    @routes.post(
+        "/api/echo-bytes",
+        summary="Speech to text to speech",
+        response_class=Response,
+        responses={200: {"content": {"audio/pcm": {}, "audio/wav": {}}}},
+    )
+    async def echo_bytes(request: Request, query: Annotated[EchoQuery, Query()]) -> Response:
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(admitted())
+            body = await body_of(request)
+            query.pcm.check(body)
+            transcript = await unless_gone(request, echo.transcribe(asr, body, query, settings))
+            if not transcript.text:
+                return Response(headers=echo.SPEECH_NONE)
+            words = echo.speech_body(transcript.text, query.sr, query.fmt)
+            return await speech(request, held, words, echo.transcript_header(transcript))
+
+    return routes
+
+
+def as_response(refusal: UpstreamAnswer) -> Response:
+    return Response(refusal.body, status_code=refusal.status_code, headers=refusal.headers)

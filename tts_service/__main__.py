@@ -1,0 +1,7 @@
+"""`python -m tts_service`: serve text to speech."""
+
+import sys
+
+from common.serve import serve
+
+sys.exit(serve("tts_service", port_setting="tts_port"))

@@ -1,0 +1,91 @@
+"""The doors of tts_service: `/ws/tts` and `POST /api/tts`."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+from fastapi import APIRouter, Request, WebSocket
+from fastapi.responses import Response
+from pydantic import Field
+
+from common.body import read_body
+from common.disconnect import unless_gone
+from common.error_handlers import refuse
+from common.errors import SpeechError
+from common.pcm import MEDIA_TYPES, Container, SampleRateHz, wav_header
+from common.protocol import Message, Text, parse_json_object, validate
+from common.streaming import AudioStream
+from tts_service.app.service import SpeechService
+from tts_service.app.session import SimpleSession
+from tts_service.app.text import split
+from tts_service.app.utterance import SpeechOptions
+
+
+class SpeechBody(Message):
+    """The body of `POST /api/tts`."""
+
+    text: Annotated[Text, Field(examples=["Hello world"])]
+    sample_rate: SampleRateHz | None = None
+    speed: float = Field(default=1.0, ge=0.5, le=2.0)
+    format: Container = "s16le"
+
+
+def router(service: SpeechService) -> APIRouter:
+    routes = APIRouter(tags=["speech"])
+
+    @routes.websocket("/ws/tts")
+    async def ws_tts(websocket: WebSocket) -> None:
+        try:
+            service.check_open()
+        except SpeechError as error:
+            await refuse(websocket, error)
+            return
+        await websocket.accept()
+        await SimpleSession(websocket, service).run()
+
+    @routes.post(
+        "/api/tts",
+        summary="Text to speech, streamed while it is synthesized",
+        response_class=Response,
+        responses={
+            200: {"content": {"audio/pcm": {}, "audio/wav": {}}, "description": "Mono audio"}
+        },
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": SpeechBody.model_json_schema()}},
+            }
+        },
+    )
+    async def tts(request: Request) -> Response:
+        limit = service.settings.max_message_bytes
+        raw = await read_body(request, limit_bytes=limit, limit_in_words=f"{limit} bytes")
+        body = validate(SpeechBody, parse_json_object(raw))
+        options = SpeechOptions(
+            sample_rate_hz=body.sample_rate or service.settings.tts_sr, speed=body.speed
+        )
+        async with AsyncExitStack() as held:
+            speaking = held.enter_async_context(service.speak(body.text, options))
+            stream = await unless_gone(request, speaking)
+            # The first audio is awaited before the status is sent, so that what fails early fails
+            # with a status of its own.
+            first = await unless_gone(request, stream.__anext__())
+            length: int | None = None
+            if body.format == "wav":
+                if len(split(body.text)) == 1:
+                    # A text of one piece is made whole anyway: its length can be told.
+                    first += b"".join([chunk async for chunk in stream])
+                    length = len(first)
+                header = wav_header(options.sample_rate_hz, length)
+                first = header + first
+            return AudioStream(
+                stream,
+                held.pop_all(),
+                first=first,
+                media_type=MEDIA_TYPES[body.format],
+                headers={"X-Sample-Rate": str(options.sample_rate_hz), "X-Channels": "1"},
+                content_length=None if length is None else len(first),
+            )
+
+    return routes

@@ -1,0 +1,191 @@
+"""The scheduler: many utterances on few threads, a step at a time.
+
+Each worker takes the utterance whose listener runs dry first, steps its generator once, and hands
+the PCM to the event loop. An utterance that has nobody's ear yet comes before one that is ahead of
+its listener, so first audio does not wait for the ends of others. An utterance whose buffer is full
+is parked until its reader has caught up: a slow reader never holds a model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Generator
+
+from common.errors import Internal, SpeechError
+from common.logger import get_logger
+from common.pcm import PcmFormat
+
+log = get_logger(__name__)
+
+Steps = Generator[bytes, None, None]
+
+
+class Stream(AsyncIterator[bytes]):
+    """The PCM of one utterance as it is made; belongs to the event loop that made it.
+
+    Iterate it to the end or `close` it. Iterating raises the utterance's `SpeechError` after the
+    audio that came before it.
+    """
+
+    def __init__(self, scheduler: Scheduler, steps: Steps, pcm: PcmFormat) -> None:
+        self._scheduler = scheduler
+        self._loop = asyncio.get_running_loop()
+        self._chunks: deque[bytes] = deque()
+        self._more = asyncio.Event()
+        self._ended = False
+        self._error: SpeechError | None = None
+        # Below: guarded by the scheduler's lock.
+        self.steps = steps
+        self.pcm = pcm
+        self.closed = False
+        self.parked = False
+        self.buffered_bytes = 0
+        self.dry_at = time.monotonic()
+        """When a listener who plays in real time has heard all that was made."""
+
+    async def __anext__(self) -> bytes:
+        while not self._chunks:
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                raise StopAsyncIteration
+            self._more.clear()
+            await self._more.wait()
+        chunk = self._chunks.popleft()
+        self._scheduler.consumed(self, len(chunk))
+        return chunk
+
+    def close(self) -> None:
+        """Stop the utterance: its generator is closed before the model's next step."""
+        self._chunks.clear()
+        self._scheduler.cancel(self)
+
+    def deliver(self, chunk: bytes) -> None:
+        """From a worker thread."""
+        self._call(self._chunks.append, chunk)
+
+    def end(self, error: SpeechError | None) -> None:
+        """From a worker thread."""
+        self._call(self._finish, error)
+
+    def _call(self, method: object, argument: object) -> None:
+        def on_loop() -> None:
+            method(argument)  # type: ignore[operator]
+            self._more.set()
+
+        try:
+            self._loop.call_soon_threadsafe(on_loop)
+        except RuntimeError:
+            log.debug("stream.orphaned")  # the loop is closed: nobody listens any more
+
+    def _finish(self, error: SpeechError | None) -> None:
+        self._ended, self._error = True, error
+
+
+class Scheduler:
+    """`workers` threads that step utterances; each buffers at most about `buffer_s` of audio."""
+
+    def __init__(self, *, workers: int, buffer_s: float) -> None:
+        self._buffer_s = buffer_s
+        self._wake = threading.Condition()
+        self._ready: list[tuple[float, int, Stream]] = []
+        self._order = itertools.count()
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"synthesis-{i}", daemon=True)
+            for i in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, steps: Steps, pcm: PcmFormat) -> Stream:
+        """Begin an utterance whose generator yields `pcm`. Call from the event loop."""
+        stream = Stream(self, steps, pcm)
+        with self._wake:
+            self._enqueue(stream)
+        return stream
+
+    def consumed(self, stream: Stream, byte_count: int) -> None:
+        with self._wake:
+            stream.buffered_bytes -= byte_count
+            if stream.parked and not self._full(stream):
+                stream.parked = False
+                self._enqueue(stream)
+
+    def cancel(self, stream: Stream) -> None:
+        with self._wake:
+            if stream.closed:
+                return
+            stream.closed = True
+            if stream.parked:
+                stream.parked = False
+                self._enqueue(stream)
+
+    def stop(self) -> None:
+        """End the threads after the steps they are in. Streams still open are not ended."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _enqueue(self, stream: Stream) -> None:
+        heapq.heappush(self._ready, (stream.dry_at, next(self._order), stream))
+        self._wake.notify()
+
+    def _full(self, stream: Stream) -> bool:
+        return stream.pcm.duration_s(stream.buffered_bytes) >= self._buffer_s
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                while not self._ready and not self._stopping:
+                    self._wake.wait()
+                if self._stopping:
+                    return
+                _, _, stream = heapq.heappop(self._ready)
+            if stream.closed:
+                self._close_steps(stream)
+                continue
+            chunk = self._step(stream)
+            if chunk is None:
+                continue
+            # Before it can be stepped again, or the next chunk might arrive first.
+            stream.deliver(chunk)
+            with self._wake:
+                stream.buffered_bytes += len(chunk)
+                stream.dry_at = max(stream.dry_at, time.monotonic()) + stream.pcm.duration_s(
+                    len(chunk)
+                )
+                stream.parked = self._full(stream) and not stream.closed
+                if not stream.parked:
+                    self._enqueue(stream)
+
+    def _step(self, stream: Stream) -> bytes | None:
+        """One step of the generator: its PCM, or None when there is no more to come."""
+        error: SpeechError | None = None
+        try:
+            return next(stream.steps)
+        except StopIteration:
+            pass
+        except SpeechError as known:
+            if known.http_status >= 500:
+                log.error("utterance.failed", code=known.code, exc_info=known)
+            error = known
+        except Exception as unforeseen:
+            log.error("utterance.failed", code=Internal.code, exc_info=unforeseen)
+            error = Internal("Something went wrong on our side; the log has details.")
+        stream.end(error)
+        return None
+
+    def _close_steps(self, stream: Stream) -> None:
+        try:
+            stream.steps.close()
+        except Exception as error:
+            log.error("utterance.close_failed", exc_info=error)
+        stream.end(None)

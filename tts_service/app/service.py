@@ -1,0 +1,78 @@
+"""What the routes and sessions of this service share: the voice, its scheduler, who is let in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from common.admission import Admission
+from common.errors import EmptyText, TooLarge
+from common.lifecycle import Lifecycle
+from common.logger import get_logger
+from common.pcm import PcmFormat
+from tts_service.app.engines.base import Engine
+from tts_service.app.scheduler import Scheduler, Stream
+from tts_service.app.settings import TtsSettings
+from tts_service.app.utterance import SpeechOptions, utter
+
+log = get_logger(__name__)
+
+
+class SpeechService:
+    """A voice that is loading or loaded, and the utterances that it speaks."""
+
+    def __init__(self, settings: TtsSettings, lifecycle: Lifecycle) -> None:
+        self.settings = settings
+        self.lifecycle = lifecycle
+        self.admission = Admission(slots=settings.tts_slots, queue=settings.tts_queue)
+        self._engine: Engine | None = None
+        self._scheduler: Scheduler | None = None
+
+    def use(self, engine: Engine) -> None:
+        """Speak with `engine` from now on; it is loaded and warm."""
+        self._engine = engine
+        self._scheduler = Scheduler(
+            workers=engine.max_parallel, buffer_s=self.settings.tts_buffer_seconds
+        )
+
+    async def stop(self) -> None:
+        """Free the voice. Blocks no longer than a model step."""
+        if self._scheduler is not None:
+            await asyncio.to_thread(self._scheduler.stop)
+        if self._engine is not None:
+            self._engine.close()
+
+    def check_open(self) -> None:
+        """Raise `Loading`, `Draining` or `Busy` if a new utterance would be refused now."""
+        self.lifecycle.check()
+        self.admission.check()
+
+    def check_text(self, text: str) -> None:
+        """Raise `EmptyText` or `TooLarge` for what can be refused without asking the voice."""
+        if not text.strip():
+            raise EmptyText("The text is empty.")
+        limit = self.settings.tts_max_text_chars
+        if len(text) > limit:
+            raise TooLarge(f"The text has {len(text)} characters; at most {limit} are allowed.")
+
+    @asynccontextmanager
+    async def speak(self, text: str, options: SpeechOptions) -> AsyncIterator[Stream]:
+        """The stream of one utterance, which is stopped on exit.
+
+        Raises `EmptyText`, `TooLarge`, `Loading`, `Draining` or `Busy` before it begins; iterating
+        the stream raises what fails later.
+        """
+        self.check_text(text)
+        with self.lifecycle.work():
+            async with self.admission.slot() as queued_ms:
+                assert self._engine is not None
+                assert self._scheduler is not None
+                stream = self._scheduler.submit(
+                    utter(self._engine, text, options), PcmFormat(options.sample_rate_hz)
+                )
+                log.debug("utterance.begin", queued_ms=round(queued_ms, 1))
+                try:
+                    yield stream
+                finally:
+                    stream.close()

@@ -1,0 +1,136 @@
+"""`/ws/tts` in its simple mode: texts in, PCM and `{"type":"end"}` out, in order.
+
+Two tasks a session. One listens, so that the client's going away is noticed while audio is being
+made; it stops reading when enough texts are waiting, which is the client's back-pressure. The other
+speaks one text after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import anyio
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from common.error_handlers import break_off
+from common.errors import BadRequest, Internal, SpeechError
+from common.logger import get_logger, text_field
+from common.pcm import Chunker
+from common.protocol import END, parse_speak_request
+from tts_service.app.service import SpeechService
+from tts_service.app.utterance import SpeechOptions
+
+log = get_logger(__name__)
+
+GOING_AWAY = 1001
+
+
+class _Idle(Exception):
+    """The session has nothing more to wait for; the message says why."""
+
+
+class SimpleSession:
+    """One accepted WebSocket, from its first message to its close."""
+
+    def __init__(self, websocket: WebSocket, service: SpeechService) -> None:
+        self._websocket = websocket
+        self._service = service
+        self._settings = service.settings
+        self._options = SpeechOptions(sample_rate_hz=self._settings.tts_sr)
+        self._inbox: asyncio.Queue[str | SpeechError] = asyncio.Queue(
+            self._settings.tts_max_queued_texts
+        )
+        self._until = time.monotonic() + self._settings.max_session_s
+
+    async def run(self) -> None:
+        """Serve until the client leaves, an error ends the session, or it was idle too long."""
+        async with anyio.create_task_group() as tasks:
+
+            async def listen() -> None:
+                await self._listen()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(listen)
+            await self._answer()
+            tasks.cancel_scope.cancel()
+
+    async def _listen(self) -> None:
+        """Put what comes into the inbox; return when the client has gone."""
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                log.debug("session.left", close_code=message.get("code"))
+                return
+            try:
+                await self._inbox.put(self._parse(message.get("text")))
+            except SpeechError as error:
+                # In its turn: the texts before it are spoken first.
+                await self._inbox.put(error)
+
+    def _parse(self, frame: str | None) -> str:
+        if frame is None:
+            raise BadRequest("This socket takes JSON text frames, not binary ones.")
+        text = parse_speak_request(frame).spoken
+        self._service.check_text(text)
+        return text
+
+    async def _answer(self) -> None:
+        try:
+            while True:
+                request = await self._next()
+                if isinstance(request, SpeechError):
+                    raise request
+                await self._speak(request)
+        except _Idle as idle:
+            await self._websocket.close(GOING_AWAY, reason=str(idle))
+        except WebSocketDisconnect:
+            log.debug("session.left")
+        except SpeechError as error:
+            log.info("session.error", code=error.code)
+            await break_off(self._websocket, error)
+        except Exception as error:
+            log.error("session.failed", exc_info=error)
+            await break_off(
+                self._websocket, Internal("Something went wrong on our side; the log has details.")
+            )
+
+    async def _next(self) -> str | SpeechError:
+        idle_s = self._settings.idle_timeout_s
+        left_s = self._until - time.monotonic()
+        try:
+            return await asyncio.wait_for(self._inbox.get(), max(0.0, min(idle_s, left_s)))
+        except asyncio.TimeoutError:
+            reason = f"idle for {idle_s:g} s" if idle_s < left_s else "session length limit"
+            raise _Idle(reason) from None
+
+    async def _speak(self, text: str) -> None:
+        started = time.perf_counter()
+        first_audio_ms: float | None = None
+        sent_bytes = 0
+        chunker = Chunker(self._settings.tts_chunk_samples)
+        async with self._service.speak(text, self._options) as stream:
+            async for pcm in stream:
+                for frame in chunker.push(pcm):
+                    await self._send(frame)
+                    if first_audio_ms is None:
+                        first_audio_ms = (time.perf_counter() - started) * 1000
+                sent_bytes += len(pcm)
+            if rest := chunker.flush():
+                await self._send(rest)
+            await self._websocket.send_text(END)
+        log.info(
+            "utterance.done",
+            audio_ms=round(sent_bytes / 2 / self._options.sample_rate_hz * 1000),
+            first_audio_ms=None if first_audio_ms is None else round(first_audio_ms, 1),
+            total_ms=round((time.perf_counter() - started) * 1000, 1),
+            **text_field(self._settings, text),
+        )
+
+    async def _send(self, frame: bytes) -> None:
+        """Send one frame; a client that takes none for the idle time is given up."""
+        try:
+            await asyncio.wait_for(self._websocket.send_bytes(frame), self._settings.idle_timeout_s)
+        except asyncio.TimeoutError:
+            raise _Idle(f"took no audio for {self._settings.idle_timeout_s:g} s") from None

@@ -1,0 +1,31 @@
+"""The settings of tts_service."""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar
+
+from pydantic import Field
+
+from common.pcm import SampleRateHz
+from common.settings import CommonSettings
+
+
+def _spare_cores() -> int:
+    """All cores but one, which is left to the event loop and to the services beside this one."""
+    return max(1, (os.cpu_count() or 1) - 1)
+
+
+class TtsSettings(CommonSettings):
+    own_prefix: ClassVar[str] = "TTS_"
+
+    tts_port: int = Field(default=8082, ge=0, le=65535)
+    tts_model: str = "hibari/heart"
+    tts_sr: SampleRateHz = 16000
+    tts_chunk_samples: int = Field(default=640, ge=80, le=48000)
+    tts_max_text_chars: int = Field(default=5000, ge=1)
+    tts_max_queued_texts: int = Field(default=4, ge=1)
+    tts_workers: int = Field(default_factory=_spare_cores, ge=1)
+    tts_slots: int = Field(default=16, ge=1)
+    tts_queue: int = Field(default=32, ge=0)
+    tts_buffer_seconds: float = Field(default=10.0, gt=0)
