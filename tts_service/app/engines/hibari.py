@@ -13,7 +13,7 @@ import numpy as np
 from hibari import Hibari
 
 from common.audio import Samples
-from tts_service.app.engines.base import SynthesisError
+from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
 
 _SILENCE = 0.004
 """Below this the voice is taken to be silent: its breath and its noise floor."""
@@ -41,7 +41,13 @@ class HibariEngine:
         return bool(self._phonemes(text))
 
     def synthesize(
-        self, text: str, *, speed: float, opens: bool, closes: bool
+        self,
+        text: str,
+        *,
+        speed: float,
+        opens: bool,
+        closes: bool,
+        listener: Listener = NOBODY,
     ) -> Generator[Samples, None, None]:
         trail_s = _SENTENCE_PAUSE_S if closes else _EDGE_S
         for phonemes in self._phonemes(text):

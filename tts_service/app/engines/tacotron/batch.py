@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decoder import DecoderModel, Row, Stack
+from .guard import Verdict
 
 
 @dataclass(eq=False)
@@ -81,10 +82,11 @@ class Batch:
 
     def take(
         self, seat: Seat, frames: int, cancelled: Callable[[], bool] = lambda: False
-    ) -> list[NDArray[np.float32]]:
+    ) -> tuple[list[NDArray[np.float32]], Verdict | None]:
         """Wait for `frames` more frames of a row, less if it ends or is cancelled before.
 
-        Returns what is there, each part (r, mels). Raises what the step raised.
+        Returns what is there, each part (r, mels), and the verdict if these are the row's last.
+        Raises what the step raised.
         """
         seat.cancelled = cancelled
         with self._lock:
@@ -106,7 +108,7 @@ class Batch:
             if seat.error is not None:
                 raise seat.error
             taken, seat.row.frames = seat.row.frames, []
-        return taken
+            return taken, seat.row.verdict
 
     def _lead(self, seat: Seat) -> None:
         """Step the batch until `seat` is served."""

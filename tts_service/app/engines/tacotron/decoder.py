@@ -154,11 +154,15 @@ def _values(arrays: dict[str, NDArray[Any]]) -> dict[str, ort.OrtValue]:
 
 
 def _dropout(rows: Sequence[Row], width: int) -> Floats:
-    """Masks (rows, width) of 0 and 2: a half is dropped, the rest doubled, as torch does."""
-    drawn = [
-        row.dropout.integers(0, 2, width, dtype=np.int8)
-        if row.dropout is not None
-        else np.full(width, 0.5)
-        for row in rows
-    ]
-    return np.asarray(np.stack(drawn) * 2, dtype=np.float32)
+    """Masks (rows, width) for rows that may or may not drop out."""
+    return np.stack(
+        [
+            draw_mask(row.dropout, width) if row.dropout is not None else np.ones(width, np.float32)
+            for row in rows
+        ]
+    )
+
+
+def draw_mask(source: np.random.Generator, width: int) -> Floats:
+    """0 or 2 by an even chance: a half is dropped, the rest doubled, as torch's dropout does."""
+    return (source.integers(0, 2, width, dtype=np.int8) * 2).astype(np.float32)

@@ -57,7 +57,8 @@ class Pacer:
         if self._speed == 1.0:
             return frames
         if self._kept is not None:
-            frames = np.concatenate([self._kept, frames], axis=1)
+            new = frames if frames.shape[1] else self._kept[:, :0]
+            frames = np.concatenate([self._kept, new], axis=1)
         n = frames.shape[1]
         if n == 0:
             return frames

@@ -27,7 +27,7 @@ def open_graph(path: Path, *, threads: int = 1) -> ort.InferenceSession:
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - the runtime's errors have no public base class
+    except Exception as error:  # ONNX Runtime's errors have no public class in common
         raise BrokenVoiceError(f"{path} is no usable graph: {error}") from error
 
 

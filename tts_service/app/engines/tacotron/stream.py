@@ -29,6 +29,7 @@ class StreamingGraph:
         """Columns of output that are still owed after a chunk."""
         self.hop: int = metadata(session, "hop")
         """Columns of output for one of input."""
+        self.channels: int = next(i.shape[1] for i in session.get_inputs() if i.name == "x")
         self.out_names = ["y", *(f"next_{name}" for name, _, _ in self.states)]
 
     @property
@@ -64,13 +65,12 @@ class Stream:
         if x.shape[1]:
             self._held.append(x)
         held = sum(part.shape[1] for part in self._held)
-        empty = np.zeros((0, 0), np.float32)
-        if not last and (held == 0 or (not self._begun and held <= self._graph.lag // self._graph.hop)):
-            return empty
-        if last and not self._begun and held == 0:
-            self._ended = True
-            return empty
-        columns = np.concatenate(self._held, axis=1) if self._held else x
+        too_short = not self._begun and held * self._graph.hop <= self._graph.lag
+        if (not last and (held == 0 or too_short)) or (last and not self._begun and held == 0):
+            self._ended = last
+            return np.zeros((0, 0), np.float32)
+        nothing = np.zeros((self._graph.channels, 0), np.float32)
+        columns = np.concatenate([nothing, *self._held], axis=1)
         self._held.clear()
         feed = {"x": columns[None], "last": np.array([int(last)], np.int64), **self._states}
         y, *states = self._graph.session.run(self._graph.out_names, feed)
