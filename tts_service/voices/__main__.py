@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     places = Places(options.voices_dir, options.base_url)
     try:
         if options.command == "list":
-            for release in sorted(catalogue.releases(places.base_url).values(), key=lambda r: r.name):
+            for release in sorted(
+                catalogue.releases(places.base_url).values(), key=lambda r: r.name
+            ):
                 _say(f"{release.name}  ({release.licence or 'licence unknown'})")
         elif options.command == "pull":
             for file in pull(options.name, places):

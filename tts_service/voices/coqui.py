@@ -178,7 +178,9 @@ def _refuse_unsupported(model: Path, vocoder: Path) -> None:
         raise UnsupportedVoice(f"attention_norm {norm!r}: only 'sigmoid' and 'softmax' are")
     generator = json.loads(vocoder.read_text(encoding="utf-8")).get("generator_model")
     if generator != "hifigan_generator":
-        raise UnsupportedVoice(f"the vocoder is {generator!r}; only 'hifigan_generator' is supported")
+        raise UnsupportedVoice(
+            f"the vocoder is {generator!r}; only 'hifigan_generator' is supported"
+        )
 
 
 class _NumbersOnly(pickle.Unpickler):

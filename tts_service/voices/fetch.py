@@ -98,14 +98,17 @@ def _continue(url: str, part: Path) -> None:
             raise DownloadFailed(f"{url} is {total} bytes, more than any voice")
         if not resumed and (new_tag := response.headers.get("ETag")):
             tag_file.write_text(new_tag)
-        with part.open("ab" if resumed else "wb") as file, tqdm(
-            total=total,
-            initial=have,
-            unit="B",
-            unit_scale=True,
-            desc=part.stem,
-            disable=not sys.stderr.isatty(),
-        ) as bar:
+        with (
+            part.open("ab" if resumed else "wb") as file,
+            tqdm(
+                total=total,
+                initial=have,
+                unit="B",
+                unit_scale=True,
+                desc=part.stem,
+                disable=not sys.stderr.isatty(),
+            ) as bar,
+        ):
             while chunk := response.read(_CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))

@@ -164,9 +164,7 @@ def _find(source: str, places: Places, target: Path) -> Found:
         )
     if source.startswith(("https://", "http://")):
         file, digest = _fetch(source, places)
-        return Found(
-            _name_of(source), unpack(file, target), source, "", {file.name: digest}, None
-        )
+        return Found(_name_of(source), unpack(file, target), source, "", {file.name: digest}, None)
     path = Path(source)
     if path.is_dir():
         checkpoint = find_checkpoint(path)
@@ -203,5 +201,3 @@ def locked(voices_dir: Path, name: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise Busy(f"another process is preparing {name}") from error
         yield
-
-

@@ -81,7 +81,10 @@ def _refuse_hostile(archive: Path, members: list[zipfile.ZipInfo]) -> None:
             raise BadArchive(f"{archive.name} is encrypted")
         if member.file_size > MAX_FILE_BYTES:
             raise BadArchive(f"{archive.name} holds a file of {member.file_size} bytes")
-        if member.file_size > max(member.compress_size, 1) * MAX_RATIO and member.file_size > _CHUNK:
+        if (
+            member.file_size > max(member.compress_size, 1) * MAX_RATIO
+            and member.file_size > _CHUNK
+        ):
             raise BadArchive(f"{archive.name} holds a zip bomb: {member.filename!r}")
 
 

@@ -20,7 +20,7 @@ class SynthesisError(Exception):
 
 @dataclass(frozen=True)
 class Notice:
-    """Something about a piece that its caller should know: it was spoken, but not as it should be."""
+    """That a piece was spoken, but not as it should have been."""
 
     code: str
     """For programs, for example `stalled`."""

@@ -1,4 +1,4 @@
-"""Writes an ONNX graph as one writes an expression: every operation returns the name of its value."""
+"""Writes an ONNX graph as one writes an expression: an operation returns its value's name."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ class GraphBuilder:
 
     def input(self, name: str, shape: Sequence[int | str], kind: str = "float32") -> str:
         """Declare an input; a string in `shape` names a dimension that may vary."""
-        self._inputs.append(
-            helper.make_tensor_value_info(name, _ELEMENT_TYPES[kind], list(shape))
-        )
+        self._inputs.append(helper.make_tensor_value_info(name, _ELEMENT_TYPES[kind], list(shape)))
         return name
 
     def output(
@@ -48,9 +46,7 @@ class GraphBuilder:
     ) -> None:
         """Give `value` to the caller under `name`."""
         self._nodes.append(helper.make_node("Identity", [value], [name]))
-        self._outputs.append(
-            helper.make_tensor_value_info(name, _ELEMENT_TYPES[kind], list(shape))
-        )
+        self._outputs.append(helper.make_tensor_value_info(name, _ELEMENT_TYPES[kind], list(shape)))
 
     def constant(self, array: Array) -> str:
         """A constant; small equal ones are stored once."""

@@ -139,9 +139,7 @@ class _DecoderStep:
         keys = g.input("keys", ["rows", "symbols", width])
         mask = g.input("mask", ["rows", "symbols"])
         attention = self.state("attention", "symbols")
-        asked = g.op(
-            "MatMul", query, g.constant(w[f"{name}.query_layer.linear_layer.weight"].T)
-        )
+        asked = g.op("MatMul", query, g.constant(w[f"{name}.query_layer.linear_layer.weight"].T))
         energy = g.op("Add", g.op("Unsqueeze", asked, g.ints(1)), keys)
         if o.location_attn:
             cumulative = self.state("cumulative", "symbols")
@@ -157,7 +155,9 @@ class _DecoderStep:
             where = g.op("Transpose", where, perm=[0, 2, 1])
             dense = w[f"{name}.location_layer.location_dense.linear_layer.weight"]
             energy = g.op("Add", energy, g.op("MatMul", where, g.constant(dense.T)))
-        energy = g.op("MatMul", g.op("Tanh", energy), g.constant(w[f"{name}.v.linear_layer.weight"].T))
+        energy = g.op(
+            "MatMul", g.op("Tanh", energy), g.constant(w[f"{name}.v.linear_layer.weight"].T)
+        )
         energy = g.op("Add", energy, g.constant(w[f"{name}.v.linear_layer.bias"]))
         energy = g.op("Add", g.op("Squeeze", energy, g.ints(2)), mask)
         if o.attention_win:
@@ -231,7 +231,9 @@ class _DecoderStep:
         g = self.g
         at = self.positions()
         length = g.input("length", ["rows", 1], "int64")
-        n = g.op("ArgMax", shifted, axis=1, keepdims=1)
+        # What is shifted out of a row's end would live on in its padding.
+        inside = g.op("Where", g.op("Less", at, length), shifted, g.scalar(-1.0))
+        n = g.op("ArgMax", inside, axis=1, keepdims=1)
         peak = g.op("ReduceMax", alpha, g.ints(1), keepdims=1)
 
         def from_end(index: str) -> str:
@@ -281,9 +283,7 @@ class _DecoderStep:
             frames = g.op("Slice", frames, g.ints(0), g.ints(o.r * mels), g.ints(1))
         last = frames
         if o.r > 1:
-            last = g.op(
-                "Slice", frames, g.ints((o.r - 1) * mels), g.ints(o.r * mels), g.ints(1)
-            )
+            last = g.op("Slice", frames, g.ints((o.r - 1) * mels), g.ints(o.r * mels), g.ints(1))
         g.output("frames", frames, ["rows", o.r * mels])
         g.output("stop", g.op("Sigmoid", stop), ["rows", 1])
         self.keep("frame", last)
@@ -292,9 +292,7 @@ class _DecoderStep:
         self.keep("decoder_h", decoder_h)
         self.keep("decoder_c", decoder_c)
         self.keep("context", context)
-        return g.build(
-            {"options": json.dumps(asdict(o)), "states": json.dumps(self.states)}
-        )
+        return g.build({"options": json.dumps(asdict(o)), "states": json.dumps(self.states)})
 
 
 _WORTH_QUANTIZING = 1 << 16

@@ -63,6 +63,6 @@ def build_encoder(weights: Weights) -> onnx.ModelProto:
 
 
 def _onnx_gates(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Torch keeps an LSTM's gates as input, forget, cell, output; ONNX as input, output, forget, cell."""
+    """Torch orders the gates input, forget, cell, output; ONNX input, output, forget, cell."""
     i, f, c, o = np.split(array, 4)
     return np.concatenate([i, o, f, c])

@@ -1,8 +1,8 @@
 """The decoder step: many rows, one reading of the weights.
 
 A step reads all weights of the decoder (73 MB in float32), which is what it costs; eight rows cost
-hardly twice as much as one. A `Row` is one utterance's decode, a `Stack` the rows that step together
-and their state in the shape the graph wants.
+hardly twice as much as one. A `Row` is one utterance's decode, a `Stack` the rows that step
+together and their state in the shape the graph wants.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Row:
 
     @property
     def symbols(self) -> int:
-        return self.memory.shape[0]
+        return len(self.memory)
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,11 @@ class DecoderModel:
         if self._wants_length:
             constants["length"] = np.array([[row.symbols] for row in rows], np.int64)
         states = {
-            name: _pad([row.state[name] for row in rows], longest)
-            if isinstance(width, str)
-            else np.stack([row.state[name] for row in rows])
+            name: (
+                _pad([row.state[name] for row in rows], longest)
+                if isinstance(width, str)
+                else np.stack([row.state[name] for row in rows])
+            )
             for name, width in self._states.items()
         }
         return Stack(tuple(rows), _values(constants), _values(states))

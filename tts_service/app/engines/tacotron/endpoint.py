@@ -1,7 +1,7 @@
 """Ends a sentence where Coqui ends it: at the first long enough silence (`do_trim_silence`).
 
-Coqui looks through the whole waveform; here the samples pass by, and only those are held back that a
-silence not yet long enough may still cut off.
+Coqui looks through the whole waveform; here the samples pass by, and only those are held back that
+a silence not yet long enough may still cut off.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class EndpointCut:
 
     def _give(self, until: int) -> Samples:
         until = max(until, self._given)
-        result = self._buffer[self._given - self._base : until - self._base].copy()
+        result: Samples = self._buffer[self._given - self._base : until - self._base].copy()
         self._given = until
         keep = min(self._given, self._start) - self._base
         if keep > 0:

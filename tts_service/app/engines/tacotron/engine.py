@@ -18,12 +18,12 @@ from .batch import Batch
 from .decoder import DecoderModel
 from .errors import BrokenVoiceError
 from .frontend import FrontEnd, Symbols
-from .guard import GuardLimits, Verdict
+from .guard import Ending, GuardLimits, Verdict
 from .manifest import Manifest, PrecisionName, read_manifest
 from .mel import MelBridge
 from .schedule import Pace
 from .sessions import open_graph
-from .speech import Speech, Spoken
+from .speech import Speech, VoiceRuntime
 from .stream import StreamingGraph
 from .voicing import VoicingGraphs
 
@@ -39,7 +39,7 @@ class TacotronOptions:
     max_batch: int = 8
     """Utterances that share a decoder step, and the engine's `max_parallel`."""
     vocoder_slots: int = 1
-    """Utterances that may be vocoded at once, beside the decoder: cores of this service less one."""
+    """Utterances that may be vocoded at once, beside the decoder: the cores less one."""
     sentence_pause_ms: int = 150
     """Silence after a piece that closes a sentence, on top of the voice's own."""
     seed: int = 0
@@ -73,10 +73,8 @@ class TacotronEngine:
         self._pause = np.zeros(
             options.sentence_pause_ms * manifest.sample_rate_hz // 1000, np.float32
         )
-        self._batch = Batch(
-            decoder, max_rows=options.max_batch, read_ahead=options.pace.max_frames
-        )
-        self._spoken = Spoken(
+        self._batch = Batch(decoder, max_rows=options.max_batch, read_ahead=options.pace.max_frames)
+        self._voice = VoiceRuntime(
             batch=self._batch,
             graphs=graphs,
             frames_per_step=decoder.frames_per_step,
@@ -111,14 +109,23 @@ class TacotronEngine:
             yield self._pause.copy()
 
     def speak(
-        self, symbols: Symbols, *, speed: float = 1.0, listener: Listener = NOBODY
+        self,
+        symbols: Symbols,
+        *,
+        speed: float = 1.0,
+        listener: Listener = NOBODY,
+        max_steps: int | None = None,
     ) -> Generator[Samples, None, None]:
-        """Speak symbols as they are; raises `SynthesisError`."""
+        """Speak symbols as they are, in at most `max_steps` decoder steps (default: as many as
+        Coqui would take). Raises `SynthesisError`.
+        """
+        voice = self._voice
+        if max_steps is not None:
+            asked = min(max_steps, voice.max_steps)
+            voice = replace(voice, max_steps=asked, ended=lambda *_: None)
         try:
             memory, keys = self._encoder.run(["memory", "keys"], {"ids": symbols.ids[None]})
-            speech = Speech(
-                self._spoken, symbols, memory[0], keys[0], speed=speed, listener=listener
-            )
+            speech = Speech(voice, symbols, memory[0], keys[0], speed=speed, listener=listener)
             for samples in speech.samples():
                 if not np.isfinite(samples).all():
                     raise SynthesisError("the voice gave samples that are not finite")
@@ -134,20 +141,14 @@ class TacotronEngine:
 
     def _warm(self) -> None:
         """Run every graph once, so that the first listener does not pay for it."""
-        spoken = self._spoken
-        self._spoken = replace(
-            spoken, max_steps=1, limits=GuardLimits.off(), ended=lambda *_: None
-        )
         try:
-            for _ in self.synthesize("a", speed=1.0, opens=True, closes=True):
+            for _ in self.speak(self.front_end.symbols("a"), max_steps=1):
                 pass
         except SynthesisError as error:
             raise BrokenVoiceError(str(error)) from error
-        finally:
-            self._spoken = spoken
 
     def _log_end(self, verdict: Verdict, frames: int, attempt: int) -> None:
-        if verdict.ending.value == "stop":
+        if verdict.ending is Ending.STOP:
             return
         log.warning(
             "tacotron.decode_ended",
@@ -159,9 +160,7 @@ class TacotronEngine:
         )
 
 
-def _precision(
-    manifest: Manifest, wanted: PrecisionName | Literal["best"]
-) -> PrecisionName:
+def _precision(manifest: Manifest, wanted: PrecisionName | Literal["best"]) -> PrecisionName:
     if wanted == "best":
         return "int8" if "int8" in manifest.precisions else "float32"
     if wanted not in manifest.precisions:
@@ -170,9 +169,7 @@ def _precision(
     return wanted
 
 
-def load(
-    name: str, voices_dir: Path, options: TacotronOptions | None = None
-) -> TacotronEngine:
+def load(name: str, voices_dir: Path, options: TacotronOptions | None = None) -> TacotronEngine:
     """Load the prepared voice `name` from `voices_dir`.
 
     Raises `VoiceNotPreparedError`, whose message names the command that prepares it, or

@@ -52,9 +52,7 @@ class FrontEnd:
             known = [blank] + [part for one in known for part in (one, blank)]
         if self._text.bos_id is not None and self._text.eos_id is not None:
             known = [(self._text.bos_id, ""), *known, (self._text.eos_id, "")]
-        return Symbols(
-            np.array([i for i, _ in known], np.int64), tuple(c for _, c in known)
-        )
+        return Symbols(np.array([i for i, _ in known], np.int64), tuple(c for _, c in known))
 
     def can_speak(self, text: str) -> bool:
         """Whether anything of `text` has a sound: a letter, once numbers are written out."""

@@ -1,8 +1,8 @@
 """Watches a decode and ends it when it runs away or stops short.
 
-This kind of model is known for it: the attention gets stuck, loops or never sees the stop token, and
-seconds of text become minutes of babble (coqui-ai/TTS 2908, 4117, 2719). Each step's attention over
-the symbols tells: speech moves along them from the first to the last.
+This kind of model is known for it: the attention gets stuck, loops or never sees the stop token,
+and seconds of text become minutes of babble (coqui-ai/TTS 2908, 4117, 2719). Each step's attention
+over the symbols tells: speech moves along them from the first to the last.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class GuardLimits:
 
     @classmethod
     def off(cls) -> GuardLimits:
-        """Ends a decode only where Coqui would: for comparisons, and weights that attend nowhere."""
+        """Ends a decode only where Coqui would: for comparisons, and for random weights."""
         inf = float("inf")
         return replace(
             cls(),

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import BrokenVoiceError, VoiceNotPreparedError
 
-FORMAT = 1
 FILE = "voice.json"
 
 PrecisionName = Literal["float32", "int8"]
@@ -62,7 +61,7 @@ class Precision(_Part):
 
     file: str
     mel_deviation: float
-    """Root mean square of the difference to Coqui's frames, as a share of their standard deviation."""
+    """RMS of the difference to Coqui's frames, as a share of their standard deviation."""
     steps: int
     """Decoder steps over which that was measured."""
 
@@ -77,7 +76,7 @@ class Proof(_Part):
 
 
 class Manifest(_Part):
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     name: str
     vocoder: str
     sample_rate_hz: int = Field(gt=0)

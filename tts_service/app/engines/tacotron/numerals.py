@@ -6,15 +6,11 @@ with it number by number in the tests that have Coqui.
 
 from __future__ import annotations
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-    " sixteen seventeen eighteen nineteen"
-).split()
-_TENS = "- - twenty thirty forty fifty sixty seventy eighty ninety".split()
-_POWERS = (
-    "- thousand million billion trillion quadrillion quintillion sextillion septillion octillion"
-    " nonillion decillion"
-).split()
+_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+_UNITS = f"zero one two three four five six seven eight nine {_TEENS}".split()
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_LARGE = "quadrillion quintillion sextillion septillion octillion nonillion decillion"
+_POWERS = f"one thousand million billion trillion {_LARGE}".split()
 _IRREGULAR = {
     "one": "first",
     "two": "second",

@@ -29,7 +29,7 @@ _MESSAGES = {
 
 
 @dataclass(frozen=True)
-class Spoken:
+class VoiceRuntime:
     """What is the same for every piece that a voice speaks."""
 
     batch: Batch
@@ -51,7 +51,7 @@ class Speech:
 
     def __init__(
         self,
-        voice: Spoken,
+        voice: VoiceRuntime,
         symbols: Symbols,
         memory: NDArray[np.float32],
         keys: NDArray[np.float32],
@@ -79,9 +79,7 @@ class Speech:
         self, attempt: int, resume_at: int | None
     ) -> Generator[Samples, None, Verdict | None]:
         voice = self._voice
-        guard = Guard(
-            self._memory.shape[0], voice.frames_per_step, voice.max_steps, voice.limits
-        )
+        guard = Guard(self._memory.shape[0], voice.frames_per_step, voice.max_steps, voice.limits)
         dropout = np.random.Generator(np.random.Philox([voice.seed, attempt]))
         row = Row(self._memory, self._keys, guard, dropout if voice.stochastic else None)
         voicing = Voicing(voice.graphs, self._speed)
@@ -140,7 +138,7 @@ class Speech:
         voicing: Voicing,
         resume_at: int | None,
     ) -> tuple[Samples, bool]:
-        """Drop what the first attempt has said already; returns the rest and whether to go on so."""
+        """Drop what the first attempt has said; returns the rest and whether to go on so."""
         step = next((s for s, at in enumerate(guard.path) if at > (resume_at or 0)), None)
         if step is None:
             return audio[:0], True

@@ -1,8 +1,8 @@
 """Runs a convolutional graph chunk by chunk, each frame computed once.
 
-The graphs (`tts_service.voices.graphs.streaming`) take and give back the state of their layers; here
-it is kept for one utterance. What comes out, put together, is what the graph would give for the
-whole input at once.
+The graphs (`tts_service.voices.graphs.streaming`) take and give back the state of their layers;
+here it is kept for one utterance. What comes out, put together, is what the graph would give for
+the whole input at once.
 """
 
 from __future__ import annotations

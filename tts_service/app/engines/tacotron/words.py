@@ -29,5 +29,5 @@ def word_times(
             if not word:
                 first = i
             word += character
-    ends = [start for _, start in starts[1:]] + [end]
-    return [WordTime(word, start, stop) for (word, start), stop in zip(starts, ends, strict=True)]
+    ends = [*(start for _, start in starts[1:]), end]
+    return [WordTime(word, start, ends[i]) for i, (word, start) in enumerate(starts)]
