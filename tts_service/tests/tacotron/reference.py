@@ -74,8 +74,9 @@ def _block(
 def normalized(x: Array, w: Weights, name: str) -> Array:
     """Batch norm of (channels, n)."""
     scale = w[f"{name}.weight"] / np.sqrt(w[f"{name}.running_var"] + 1e-5)
-    y = (x - w[f"{name}.running_mean"][:, None]) * scale[:, None] + w[f"{name}.bias"][:, None]
-    return y.astype(np.float32)
+    centred = x - w[f"{name}.running_mean"][:, None]
+    y: Array = (centred * scale[:, None] + w[f"{name}.bias"][:, None]).astype(np.float32)
+    return y
 
 
 def postnet(w: Weights, x: Array) -> Array:

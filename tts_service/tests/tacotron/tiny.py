@@ -137,7 +137,7 @@ def _stop_after(w: Weights, voice: TinyVoice) -> None:
     stop = w["decoder.stopnet.1.linear_layer.weight"]
     stop[:] = 0.0
     stop[0, 0] = 2000.0
-    at = np.tanh((steps - 0.5) / steps) if voice.steps else 2.0
+    at = np.tanh((voice.steps - 0.5) / steps) if voice.steps else 2.0
     w["decoder.stopnet.1.linear_layer.bias"][0] = -2000.0 * at
 
 

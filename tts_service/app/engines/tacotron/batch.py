@@ -120,7 +120,8 @@ class Batch:
                 self._stepping = False
 
     def _hand_over(self) -> None:
-        """Wake one that waits, if nobody steps: it will."""
+        """Wake those that are served and, if nobody steps, one that is not: it will."""
+        self._wake_served()
         if not self._stepping:
             waiting = next((s for s in self._seats if s.wanted and not s.served), None)
             if waiting is not None:
@@ -142,9 +143,13 @@ class Batch:
             with self._lock:
                 self._model.deliver(step)
         with self._lock:
-            for seat in chosen:
-                if seat.wanted and seat.served:
-                    seat.wake.set()
+            self._wake_served()
+
+    def _wake_served(self) -> None:
+        """Also those that did not step: a cancelled wait is over too."""
+        for seat in self._seats:
+            if seat.wanted and seat.served:
+                seat.wake.set()
 
     def _choose(self) -> list[Seat]:
         """Those that are waited for, the longest-waiting first; then those that ride along."""

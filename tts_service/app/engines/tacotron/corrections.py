@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-_HALF_DAY = re.compile(r"(?<=\d)(\s?)([ap])\.\s?m\b\.?(?=(\s+[A-Z]|\s*$)?)", re.IGNORECASE)
+_HALF_DAY = re.compile(r"(?<=\d)(\s?)([ap])\.\s?m\b\.?(?=(\s+(?-i:[A-Z])|\s*$)?)", re.IGNORECASE)
 _EURO = re.compile(r"€\s?([0-9][0-9,.]*[0-9]|[0-9])")
 _TYPOGRAPHIC = str.maketrans(
     {

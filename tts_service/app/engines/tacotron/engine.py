@@ -45,6 +45,7 @@ class TacotronOptions:
     seed: int = 0
     """Of the dropout of a voice that has it while speaking."""
     limits: GuardLimits = field(default_factory=GuardLimits)
+    """What ends a decode that fails; thresholds in one place, not settings."""
     pace: Pace = field(default_factory=Pace)
 
 
@@ -89,6 +90,11 @@ class TacotronEngine:
         )
         self._warm()
 
+    @property
+    def speaking(self) -> int:
+        """Decodes under way, those that wait for their reader included."""
+        return self._batch.rows
+
     def can_speak(self, text: str) -> bool:
         return self.front_end.can_speak(text)
 
@@ -116,13 +122,13 @@ class TacotronEngine:
         listener: Listener = NOBODY,
         max_steps: int | None = None,
     ) -> Generator[Samples, None, None]:
-        """Speak symbols as they are, in at most `max_steps` decoder steps (default: as many as
-        Coqui would take). Raises `SynthesisError`.
+        """Speak symbols as they are. With `max_steps` the audio just ends after so many decoder
+        steps, as Coqui's does at its own limit. Raises `SynthesisError`.
         """
         voice = self._voice
         if max_steps is not None:
             asked = min(max_steps, voice.max_steps)
-            voice = replace(voice, max_steps=asked, ended=lambda *_: None)
+            voice = replace(voice, max_steps=asked, bare_limit=True, ended=lambda *_: None)
         try:
             memory, keys = self._encoder.run(["memory", "keys"], {"ids": symbols.ids[None]})
             speech = Speech(voice, symbols, memory[0], keys[0], speed=speed, listener=listener)

@@ -44,6 +44,8 @@ class VoiceRuntime:
     sample_rate_hz: int
     ended: Callable[[Verdict, int, int], None]
     """Told of every decode's end: verdict, frames, attempt."""
+    bare_limit: bool = False
+    """Whether the audio just ends at `max_steps`, as Coqui's does: for comparisons."""
 
 
 class Speech:
@@ -103,8 +105,8 @@ class Speech:
                     keep = max(verdict.keep_frames, voicing.frames)
                     mel = mel[:, : keep - voicing.frames]
                 before = voicing.samples
-                failed = verdict is not None and verdict.ending is not Ending.STOP
-                audio = voicing.push(mel, last=verdict is not None, cut=failed)
+                cut = verdict is not None and self._cuts(verdict)
+                audio = voicing.push(mel, last=verdict is not None, cut=cut)
                 if skipping:
                     audio, skipping = self._resume(audio, before, guard, voicing, resume_at)
                 self._schedule.made(mel.shape[1], audio.size / voice.sample_rate_hz)
@@ -121,6 +123,10 @@ class Speech:
                     return None
         finally:
             voice.batch.leave(seat)
+
+    def _cuts(self, verdict: Verdict) -> bool:
+        bare = self._voice.bare_limit and verdict.ending is Ending.LIMIT
+        return verdict.ending is not Ending.STOP and not bare
 
     def _retries(self, verdict: Verdict) -> bool:
         failed = verdict.ending.failed and verdict.ending is not Ending.LIMIT
