@@ -65,6 +65,7 @@ def _download(url: str, part: Path, attempts: int) -> None:
         try:
             _continue(url, part)
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code < 500:
                 raise DownloadFailed(f"{url}: {error.code} {error.reason}") from error
             problem: Exception = error

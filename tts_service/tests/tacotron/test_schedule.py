@@ -91,10 +91,32 @@ def test_growth_that_ignores_the_lead_would_run_dry() -> None:
     assert silent_s > 0
 
 
-def test_a_machine_that_cannot_keep_up_still_gets_small_chunks() -> None:
-    _, chunks, silent_s = play(Machine(1.5, 0.0), 300)
+def test_a_machine_that_cannot_keep_up_makes_few_gaps_of_many() -> None:
+    _, chunks, silent_s = play(Machine(1.5, 0.0), 1000)
     assert silent_s > 0
-    assert set(chunks[2:-1]) == {Pace().min_frames}
+    assert max(chunks) == Pace().max_frames
+
+
+def test_after_a_gap_the_lead_is_won_back() -> None:
+    machine = Machine(0.5, 0.0)
+    schedule = Schedule(Pace(), FRAME_S, lambda: machine.now)
+    heard_until, silent = 0.0, []
+    for chunk in range(40):
+        frames = schedule.next_frames()
+        machine.work(frames)
+        if chunk == 10:
+            machine.now += 2.0
+        silent.append(chunk > 0 and machine.now > heard_until)
+        heard_until = max(heard_until, machine.now) + frames * FRAME_S
+        schedule.made(frames, frames * FRAME_S)
+    assert silent.index(True) == 10
+    assert not any(silent[13:])
+
+
+@pytest.mark.parametrize("others", [0, 3, 7])
+def test_the_first_chunk_lasts_until_all_others_are_served(others: int) -> None:
+    first = Schedule(Pace(), FRAME_S, others=others).next_frames()
+    assert first == Pace().first_frames + Pace().crowd_frames * others
 
 
 def test_the_first_sound_needs_only_the_first_chunk_and_its_context() -> None:

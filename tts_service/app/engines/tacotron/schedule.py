@@ -17,6 +17,9 @@ class Pace:
     """Bounds of the schedule, in frames."""
 
     first_frames: int = 8
+    crowd_frames: int = 2
+    """Added to the first chunk for every other speaker: all have to be served before the second
+    chunk of one of them, and the first must last until then."""
     min_frames: int = 6
     max_frames: int = 24
     """Keeps one step of a generator under about 200 ms on one core."""
@@ -30,15 +33,22 @@ class Schedule:
     """One utterance's chunk lengths, from what was measured on the way."""
 
     def __init__(
-        self, pace: Pace, frame_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        pace: Pace,
+        frame_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        others: int = 0,
     ) -> None:
+        """`others` is how many speak at the same time."""
+        crowded = pace.first_frames + pace.crowd_frames * others
+        self._first = min(crowded, max(pace.max_frames, pace.first_frames))
         self._pace = pace
         self._frame_s = frame_s
         self._clock = clock
         self._began = 0.0
         self._first_sound: float | None = None
         self._given_s = 0.0
-        self._frames = float(pace.first_frames)
+        self._frames = float(self._first)
         self._frame_cost_s: float | None = None
 
     def next_frames(self) -> int:
@@ -46,9 +56,12 @@ class Schedule:
         now = self._clock()
         self._began = now
         if self._first_sound is None or self._frame_cost_s is None:
-            return self._pace.first_frames
+            return self._first
         lead_s = self._first_sound + self._given_s - now
         affordable = self._pace.margin * lead_s / self._frame_cost_s
+        if lead_s <= 0:
+            # It is silent already: a longer chunk makes one gap of several.
+            affordable = self._frames * self._pace.growth
         frames = min(affordable, self._frames * self._pace.growth, self._pace.max_frames)
         self._frames = max(frames, self._pace.min_frames)
         return int(self._frames)

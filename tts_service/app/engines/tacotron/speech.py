@@ -68,7 +68,7 @@ class Speech:
         self._speed = speed
         self._listener = listener
         self._given = 0
-        self._schedule = Schedule(voice.pace, voice.frame_s / speed)
+        self._schedule = Schedule(voice.pace, voice.frame_s / speed, others=voice.batch.rows)
 
     def samples(self) -> Generator[Samples, None, None]:
         """A stochastic voice that fails is asked once more, with other dropout, and carries on from
