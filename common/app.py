@@ -11,6 +11,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from common import __version__
 from common.access_log import AccessLogMiddleware
+from common.boundary import FaultBoundaryMiddleware
 from common.error_handlers import add_error_handlers
 from common.lifecycle import Lifecycle
 from common.logger import configure_logging, get_logger
@@ -53,7 +54,7 @@ def create_app(
         summary=summary,
         version=__version__,
         lifespan=lifespan,
-        # Nothing here reports to anybody; without this, FastAPI looks for OpenTelemetry's providers.
+        # Nothing here reports to anybody; by default, OpenTelemetry would be asked.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
@@ -72,6 +73,7 @@ def create_app(
         )
     if "*" not in settings.allowed_hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts))
+    app.add_middleware(FaultBoundaryMiddleware)
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app

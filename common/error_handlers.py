@@ -1,15 +1,15 @@
-"""How an exception becomes an answer, over HTTP and over WebSocket alike."""
+"""How an exception becomes an HTTP answer."""
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request, WebSocket
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
-from starlette.websockets import WebSocketState
 
-from common.errors import BadRequest, Internal, SpeechError, error_body, in_words
+from common.body import LingeringResponse
+from common.errors import BadRequest, SpeechError, TooLarge, error_body, in_words
 from common.logger import get_logger
 from common.request_id import current_request_id
 
@@ -21,23 +21,10 @@ CLIENT_LEFT = 499
 
 
 def error_response(error: SpeechError) -> JSONResponse:
-    return JSONResponse(
+    kind = LingeringResponse if isinstance(error, TooLarge) else JSONResponse
+    return kind(
         error.body(current_request_id()), status_code=error.http_status, headers=error.headers()
     )
-
-
-async def refuse(websocket: WebSocket, error: SpeechError) -> None:
-    """Answer a WebSocket that was not accepted yet with the HTTP status of `error`."""
-    log.info("ws.refused", code=error.code)
-    await websocket.send_denial_response(error_response(error))
-
-
-async def break_off(websocket: WebSocket, error: SpeechError) -> None:
-    """Tell an accepted WebSocket what went wrong, and close it with the code of `error`."""
-    if websocket.application_state is not WebSocketState.CONNECTED:
-        return
-    await websocket.send_json(error.frame(current_request_id()))
-    await websocket.close(error.close_code, reason=error.code)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -61,8 +48,3 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(ClientDisconnect)
     async def client_left(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=CLIENT_LEFT)
-
-    @app.exception_handler(Exception)
-    async def unforeseen(_: Request, error: Exception) -> Response:
-        log.error("request.failed", exc_info=error)
-        return error_response(Internal("Something went wrong on our side; the log has details."))

@@ -42,6 +42,11 @@ class Lifecycle:
         self._leaving_since = 0.0
         self._before: dict[signal.Signals, Any] = {}
 
+    @property
+    def under_way(self) -> int:
+        """How many pieces of work would be waited for."""
+        return self._under_way
+
     def loading(self, what: str) -> None:
         self.state, self.reason = "loading", what
 

@@ -10,6 +10,7 @@ of libraries that use the standard `logging` take the same way out.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Any, cast
 
@@ -48,7 +49,7 @@ def configure_logging(service: str, settings: CommonSettings) -> None:
     last: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=_wants_colors())]
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
@@ -72,8 +73,12 @@ def configure_logging(service: str, settings: CommonSettings) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelName(settings.log_level.upper())
         ),
-        cache_logger_on_first_use=True,
     )
+
+
+def _wants_colors() -> bool:
+    """Colours on a terminal, and where `FORCE_COLOR` says that one is behind the pipe."""
+    return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
 def _drop_uvicorn_colors(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -86,7 +86,7 @@ class LocalFleet:
         }
         self.log_dir.mkdir(parents=True, exist_ok=True)
         with self.log(name).open("ab") as log:
-            self.processes[name] = subprocess.Popen(  # noqa: S603 - our own module
+            self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", SERVICES[name]],
                 cwd=ROOT,
                 env=environment,

@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
+import httpx
 from pydantic import ValidationError
 
 from common.errors import UpstreamFailed
-from common.pcm import PcmQuery
 from common.protocol import Transcript
-from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import Upstream
 
 SPEECH_NONE = {"X-Speech": "none"}
 """Said of audio in which nobody speaks; the body is empty then."""
 
 
-async def transcribe(
-    asr: Upstream, body: bytearray, query: PcmQuery, settings: GatewaySettings
-) -> Transcript:
-    """What is said in `body`. Raises as `Upstream.post` does."""
-    answer = await asr.post_and_read(
-        "/api/stt/bytes",
-        content=body,
-        query=urlencode({"sr": query.sr, "ch": query.ch}),
-        timeout_s=settings.gateway_recognition_timeout_s,
-    )
+def transcript_of(answer: httpx.Response) -> Transcript:
+    """What the recognizer answered. Raises `UpstreamFailed` if it is no transcript."""
     try:
-        return Transcript.model_validate_json(answer.content)
+        return Transcript.model_validate_json(answer.content, strict=True)
     except ValidationError:
         raise UpstreamFailed("The asr service answered something that is no transcript.") from None
 

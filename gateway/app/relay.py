@@ -12,21 +12,26 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-import anyio
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from common.error_handlers import break_off
+from common.boundary import FAULT
 from common.errors import Internal, SpeechError, UpstreamFailed, UpstreamTimeout
 from common.lifecycle import Lifecycle
 from common.logger import get_logger
+from common.websocket import (
+    GOING_AWAY,
+    NO_STATUS,
+    NORMAL,
+    SERVICE_RESTART,
+    break_off,
+    close,
+)
 from gateway.app.settings import GatewaySettings
 
 log = get_logger(__name__)
-
-NORMAL, GOING_AWAY, NO_STATUS, SERVICE_RESTART = 1000, 1001, 1005, 1012
 
 
 class _Closed(Exception):
@@ -60,12 +65,12 @@ class Relay:
         self._sending_since = 0.0
 
     async def run(self) -> None:
-        """Relay until one side ends; then end the other accordingly."""
+        """Relay until one side ends, and end the client's accordingly."""
         with self._work:
             try:
                 await self._both_ways()
             except _Closed as closed:
-                await self._client.close(closed.code, reason=closed.reason)
+                await close(self._client, closed.code, closed.reason)
             except WebSocketDisconnect:
                 log.debug("relay.client_left")
             except SpeechError as error:
@@ -73,13 +78,7 @@ class Relay:
                 await break_off(self._client, error)
             except Exception as error:
                 log.error("relay.failed", exc_info=error)
-                await break_off(
-                    self._client, Internal("Something went wrong on our side; the log has details.")
-                )
-            finally:
-                # Closing stops the work upstream; its close handshake need not be waited for.
-                with anyio.CancelScope(shield=True):
-                    await self._upstream.close()
+                await break_off(self._client, Internal(FAULT))
 
     async def _both_ways(self) -> None:
         directions = [

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
+from urllib.parse import urlencode
 
+import httpx
 from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi.responses import Response
 from pydantic import Field
@@ -13,15 +15,15 @@ from pydantic import Field
 from common.admission import Admission
 from common.body import read_body
 from common.disconnect import unless_gone
-from common.error_handlers import refuse
 from common.errors import SpeechError
 from common.lifecycle import Lifecycle
 from common.pcm import Container, PcmQuery
 from common.streaming import AudioStream
+from common.websocket import refuse
 from gateway.app import echo
 from gateway.app.relay import Relay
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import Upstream, UpstreamAnswer, passed_headers
+from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers, passed_headers
 
 
 class EchoQuery(PcmQuery):
@@ -43,6 +45,16 @@ def router(
     async def body_of(request: Request) -> bytearray:
         limit = settings.gateway_max_body_bytes
         return await read_body(request, limit_bytes=limit, limit_in_words=f"{limit} bytes")
+
+    async def recognition(request: Request, body: bytearray, query: str) -> httpx.Response:
+        """Have `body` recognized, unless the client leaves first."""
+        asking = asr.post_and_read(
+            "/api/stt/bytes",
+            content=body,
+            query=query,
+            timeout_s=settings.gateway_recognition_timeout_s,
+        )
+        return await unless_gone(request, asking)
 
     async def speech(
         request: Request,
@@ -68,9 +80,8 @@ def router(
     async def ws_tts(websocket: WebSocket) -> None:
         try:
             lifecycle.check()
-            async with sessions.slot():
-                upstream = await tts.open_websocket("/ws/tts", websocket.url.query)
-                await websocket.accept()
+            async with sessions.slot(), tts.websocket("/ws/tts", websocket.url.query) as upstream:
+                await websocket.accept(headers=handshake_headers(upstream))
                 await Relay(
                     websocket, upstream, name=tts.name, lifecycle=lifecycle, settings=settings
                 ).run()
@@ -83,13 +94,8 @@ def router(
     async def stt_bytes(request: Request) -> Response:
         async with admitted():
             body = await body_of(request)
-            recognition = asr.post_and_read(
-                "/api/stt/bytes",
-                content=body,
-                query=request.url.query,
-                timeout_s=settings.gateway_recognition_timeout_s,
-            )
-            answer = await unless_gone(request, recognition)
+            answer = await recognition(request, body, request.url.query)
+            echo.transcript_of(answer)
             return Response(answer.content, headers=passed_headers(answer.headers))
 
     @routes.post("/api/tts", summary="Text to speech, streamed", response_class=Response)
@@ -109,7 +115,8 @@ def router(
             await held.enter_async_context(admitted())
             body = await body_of(request)
             query.pcm.check(body)
-            transcript = await unless_gone(request, echo.transcribe(asr, body, query, settings))
+            described = urlencode({"sr": query.sr, "ch": query.ch})
+            transcript = echo.transcript_of(await recognition(request, body, described))
             if not transcript.text:
                 return Response(headers=echo.SPEECH_NONE)
             words = echo.speech_body(transcript.text, query.sr, query.fmt)

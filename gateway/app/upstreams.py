@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -26,6 +27,17 @@ def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if name.lower() in _PASSED_HEADERS
         or (name.lower().startswith("x-") and name.lower() != HEADER.lower())
     }
+
+
+def handshake_headers(upstream: ClientConnection) -> list[tuple[bytes, bytes]]:
+    """What an upstream says of its audio when it accepts a WebSocket, for our own acceptance."""
+    assert upstream.response is not None
+    given = passed_headers(dict(upstream.response.headers.raw_items()))
+    return [
+        (name.lower().encode(), value.encode())
+        for name, value in given.items()
+        if name.lower().startswith("x-")
+    ]
 
 
 @dataclass
@@ -82,9 +94,7 @@ class Upstream:
             try:
                 if response.status_code != 200:
                     body = await response.aread()
-                    raise UpstreamAnswer(
-                        response.status_code, body, passed_headers(response.headers)
-                    )
+                    raise self._refusal(response.status_code, body, response.headers)
                 yield response
             finally:
                 await response.aclose()
@@ -103,35 +113,40 @@ class Upstream:
             async for chunk in answer.aiter_raw():
                 yield chunk
 
-    async def open_websocket(self, path: str, query: str) -> ClientConnection:
-        """A WebSocket to the service, uncompressed.
+    @asynccontextmanager
+    async def websocket(self, path: str, query: str) -> AsyncIterator[ClientConnection]:
+        """A WebSocket to the service, uncompressed, closed on exit.
 
-        Raises as `post` does.
+        Raises as `post` does if it cannot be opened.
         """
         settings = self._settings
         url = f"ws{self.url.removeprefix('http')}{path}"
-        try:
-            return await connect(
-                f"{url}?{query}" if query else url,
-                additional_headers={HEADER: current_request_id()},
-                compression=None,
-                proxy=None,
-                open_timeout=settings.gateway_connect_timeout_s,
-                # Whether it lives is asked by the relay, and only while it waits for a frame.
-                ping_interval=None,
-                close_timeout=1,
-                max_size=None,
-                max_queue=16,
-            )
-        except InvalidStatus as refused:
-            answer = refused.response
-            raise UpstreamAnswer(
-                answer.status_code, bytes(answer.body or b""), passed_headers(answer.headers)
-            ) from None
-        except TimeoutError:
-            raise self._timed_out() from None
-        except (OSError, InvalidHandshake) as error:
-            raise self._failed(error) from error
+        opening = connect(
+            f"{url}?{query}" if query else url,
+            additional_headers={HEADER: current_request_id()},
+            compression=None,
+            proxy=None,
+            open_timeout=settings.gateway_connect_timeout_s,
+            # Whether it lives is asked by the relay, and only while it waits for a frame.
+            ping_interval=None,
+            # Closing tells the service to stop; its answer need not be waited for long.
+            close_timeout=1,
+            max_size=None,
+            max_queue=16,
+        )
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(opening)
+            except InvalidStatus as refused:
+                answer = refused.response
+                headers = dict(answer.headers.raw_items())
+                body = bytes(answer.body or b"")
+                raise self._refusal(answer.status_code, body, headers) from None
+            except TimeoutError:
+                raise self._timed_out() from None
+            except (OSError, InvalidHandshake) as error:
+                raise self._failed(error) from error
+            yield connection
 
     @contextmanager
     def _failures_named(self) -> Iterator[None]:
@@ -141,6 +156,18 @@ class Upstream:
             raise self._timed_out() from error
         except httpx.HTTPError as error:
             raise self._failed(error) from error
+
+    def _refusal(
+        self, status_code: int, body: bytes, headers: Mapping[str, str]
+    ) -> UpstreamAnswer | UpstreamFailed:
+        """A refusal in our own shape is passed on; anything else is nonsense."""
+        try:
+            ours = status_code >= 400 and isinstance(json.loads(body)["error"]["code"], str)
+        except (ValueError, KeyError, TypeError):
+            ours = False
+        if ours:
+            return UpstreamAnswer(status_code, body, passed_headers(headers))
+        return UpstreamFailed(f"The {self.name} service gave an answer that makes no sense.")
 
     def _timed_out(self) -> UpstreamTimeout:
         return UpstreamTimeout(f"The {self.name} service did not answer in time.")

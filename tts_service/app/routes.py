@@ -11,11 +11,11 @@ from pydantic import Field
 
 from common.body import read_body
 from common.disconnect import unless_gone
-from common.error_handlers import refuse
 from common.errors import SpeechError
 from common.pcm import MEDIA_TYPES, Container, SampleRateHz, wav_header
 from common.protocol import Message, Text, parse_json_object, validate
 from common.streaming import AudioStream
+from common.websocket import refuse
 from tts_service.app.service import SpeechService
 from tts_service.app.session import SimpleSession
 from tts_service.app.text import split
@@ -41,7 +41,8 @@ def router(service: SpeechService) -> APIRouter:
         except SpeechError as error:
             await refuse(websocket, error)
             return
-        await websocket.accept()
+        rate = str(service.settings.tts_sr).encode()
+        await websocket.accept(headers=[(b"x-sample-rate", rate), (b"x-channels", b"1")])
         await SimpleSession(websocket, service).run()
 
     @routes.post(

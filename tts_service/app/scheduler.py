@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Generator
 
+from common.boundary import FAULT
 from common.errors import Internal, SpeechError
 from common.logger import get_logger
 from common.pcm import PcmFormat
@@ -179,7 +180,7 @@ class Scheduler:
             error = known
         except Exception as unforeseen:
             log.error("utterance.failed", code=Internal.code, exc_info=unforeseen)
-            error = Internal("Something went wrong on our side; the log has details.")
+            error = Internal(FAULT)
         stream.end(error)
         return None
 

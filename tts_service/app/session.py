@@ -1,8 +1,8 @@
 """`/ws/tts` in its simple mode: texts in, PCM and `{"type":"end"}` out, in order.
 
-Two tasks a session. One listens, so that the client's going away is noticed while audio is being
-made; it stops reading when enough texts are waiting, which is the client's back-pressure. The other
-speaks one text after another.
+Three tasks a session. One listens, so that the client's going away is noticed while audio is being
+made; it stops reading when enough texts are waiting, which is the client's back-pressure. One
+speaks one text after another. One watches for a client that takes no audio.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ import anyio
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from common.error_handlers import break_off
+from common.boundary import FAULT
 from common.errors import BadRequest, Internal, SpeechError
 from common.logger import get_logger, text_field
 from common.pcm import Chunker
 from common.protocol import END, parse_speak_request
+from common.websocket import GOING_AWAY, break_off, close
 from tts_service.app.service import SpeechService
 from tts_service.app.utterance import SpeechOptions
 
 log = get_logger(__name__)
-
-GOING_AWAY = 1001
 
 
 class _Idle(Exception):
@@ -42,6 +41,7 @@ class SimpleSession:
         self._inbox: asyncio.Queue[str | SpeechError] = asyncio.Queue(
             self._settings.tts_max_queued_texts
         )
+        self._sending_since: float | None = None
         self._until = time.monotonic() + self._settings.max_session_s
 
     async def run(self) -> None:
@@ -52,7 +52,12 @@ class SimpleSession:
                 await self._listen()
                 tasks.cancel_scope.cancel()
 
+            async def watch() -> None:
+                await self._watch()
+                tasks.cancel_scope.cancel()
+
             tasks.start_soon(listen)
+            tasks.start_soon(watch)
             await self._answer()
             tasks.cancel_scope.cancel()
 
@@ -84,7 +89,7 @@ class SimpleSession:
                     raise request
                 await self._speak(request)
         except _Idle as idle:
-            await self._websocket.close(GOING_AWAY, reason=str(idle))
+            await close(self._websocket, GOING_AWAY, str(idle))
         except WebSocketDisconnect:
             log.debug("session.left")
         except SpeechError as error:
@@ -92,9 +97,7 @@ class SimpleSession:
             await break_off(self._websocket, error)
         except Exception as error:
             log.error("session.failed", exc_info=error)
-            await break_off(
-                self._websocket, Internal("Something went wrong on our side; the log has details.")
-            )
+            await break_off(self._websocket, Internal(FAULT))
 
     async def _next(self) -> str | SpeechError:
         idle_s = self._settings.idle_timeout_s
@@ -129,8 +132,19 @@ class SimpleSession:
         )
 
     async def _send(self, frame: bytes) -> None:
-        """Send one frame; a client that takes none for the idle time is given up."""
-        try:
-            await asyncio.wait_for(self._websocket.send_bytes(frame), self._settings.idle_timeout_s)
-        except asyncio.TimeoutError:
-            raise _Idle(f"took no audio for {self._settings.idle_timeout_s:g} s") from None
+        self._sending_since = time.monotonic()
+        await self._websocket.send_bytes(frame)
+        self._sending_since = None
+
+    async def _watch(self) -> None:
+        """Return when the client has taken no frame for the idle time.
+
+        One task a session, for a timer a frame would cost as much as the frame.
+        """
+        idle_s = self._settings.idle_timeout_s
+        while True:
+            await asyncio.sleep(idle_s / 4)
+            since = self._sending_since
+            if since is not None and time.monotonic() - since > idle_s:
+                log.info("session.reads_nothing", idle_s=idle_s)
+                return

@@ -112,7 +112,7 @@ def _best_cut(text: str, start: int, end: int, limit: int) -> int | None:
     if limit == MAX_PIECE_CHARS:
         patterns.append(_SPACE)
     for pattern in patterns:
-        places = [m.end() for m in pattern.finditer(text, low, end) if low <= m.end() <= high]
+        places = [m.end() for m in pattern.finditer(text, start, end) if low <= m.end() <= high]
         if places:
             return places[-1]
     return None

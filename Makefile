@@ -1,0 +1,62 @@
+# Everything goes through these targets; `make` alone lists them.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PACKAGES := common tts_service asr_service gateway client deploy tests bench
+# The stamps are written by deploy/setup.py; `dev` includes `run`.
+RUN := $(VENV)/.run-installed
+DEV := $(VENV)/.dev-installed
+
+.PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(RUN) ## install what the fleet needs into .venv
+
+setup-dev: $(DEV) ## that, and what tests and lint need
+
+demo: $(RUN) ## start the fleet, speak, listen, echo, compare the words, stop the fleet
+	@$(PY) -m deploy.demo
+
+run: $(RUN) ## run the fleet in the foreground; Ctrl-C stops it
+	@$(PY) -m deploy.run
+
+health: $(RUN) ## ask each service of a running fleet how it is
+	@$(PY) -m deploy.health
+
+test-client: $(RUN) ## speak to a running fleet and have it echo, with the client programs
+	@$(PY) -m deploy.try_clients
+
+test: $(DEV) ## run all tests
+	$(PY) -m pytest
+
+test-pythons: ## run the fast tests on Python 3.10 and 3.13, where they are installed
+	@python=$$(deploy/find_python) && "$$python" deploy/each_python.py
+
+lint: $(DEV) ## ruff, black and mypy, changing nothing
+	$(PY) -m ruff check .
+	$(PY) -m black --quiet --check .
+	$(PY) -m mypy $(wildcard $(PACKAGES))
+
+format: $(DEV) ## put the code into shape
+	$(PY) -m ruff check --fix .
+	$(PY) -m black --quiet .
+
+# `dev` includes every extra that is installed from constraints.txt. UPGRADE=1 takes what is newest;
+# without it only what pyproject.toml asks for anew is changed.
+pins: $(DEV) ## renew constraints.txt from pyproject.toml (UPGRADE=1: all to the newest)
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra dev \
+		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints.txt
+
+clean: ## remove environments, caches and what the demo wrote
+	rm -rf .venv .venv-* .run .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(RUN): pyproject.toml constraints.txt
+	@python=$$(deploy/find_python) && "$$python" deploy/setup.py run --venv $(VENV)
+
+$(DEV): pyproject.toml constraints.txt
+	@python=$$(deploy/find_python) && "$$python" deploy/setup.py dev --venv $(VENV)

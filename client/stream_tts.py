@@ -1,0 +1,262 @@
+"""Speak a text into a WAV file while the server is still making it.
+
+    python client/stream_tts.py --text "Hello world" --out hello.wav
+
+As a module: `speak_to_file` does that, `speak` gives the PCM itself as it comes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if not __package__:
+    # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.sync.client import ClientConnection, connect
+
+from client import address, player
+from client.answers import refusal
+from client.cli import EXIT_CODES, exit_code, progress, report
+from client.errors import BadInput, BrokenOff, ClientError, Refused, ServerAway
+from client.wav import WavFile
+from common.pcm import BYTES_PER_SAMPLE, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
+
+DEFAULT_URI = "ws://localhost:8000/ws/tts"
+DEFAULT_SAMPLE_RATE_HZ = 16000
+CONNECT_TIMEOUT_S = 5.0
+MESSAGE_TOO_BIG = 1009
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A file of speech and how it came about; times from the sending of the text."""
+
+    path: Path
+    sample_rate_hz: int
+    audio_s: float
+    first_audio_s: float
+    total_s: float
+
+    @property
+    def real_time_factor(self) -> float:
+        """Time it took per time it lasts: below 1 it can be listened to while it is made."""
+        return self.total_s / self.audio_s
+
+
+class Speech:
+    """An utterance that the server is speaking: iterate once for its PCM, s16le mono.
+
+    Iteration ends only when the server said that the utterance is whole; it raises `Refused` if an
+    error comes before any audio, else `BrokenOff`.
+    """
+
+    def __init__(self, connection: ClientConnection, timeout_s: float) -> None:
+        self._connection = connection
+        self._timeout_s = timeout_s
+        self._received = 0
+
+    @property
+    def sample_rate_hz(self) -> int | None:
+        """The rate, where the server names it (`X-Sample-Rate` in its handshake)."""
+        response = self._connection.response
+        named = response.headers.get("X-Sample-Rate", "") if response else ""
+        return int(named) if named.isdigit() else None
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            frame = self._next()
+            if isinstance(frame, bytes):
+                if len(frame) % BYTES_PER_SAMPLE:
+                    raise BrokenOff("The server sent half a sample; the rest is not to be trusted.")
+                self._received += len(frame)
+                yield frame
+            elif self._is_end(frame):
+                return
+
+    def _next(self) -> str | bytes:
+        try:
+            return self._connection.recv(self._timeout_s)
+        except TimeoutError:
+            raise BrokenOff(f"The server sent nothing for {self._timeout_s:g} s.") from None
+        except ConnectionClosed as closed:
+            raise self.how_it_closed(closed) from None
+
+    def _is_end(self, frame: str) -> bool:
+        try:
+            message: Any = json.loads(frame)
+        except ValueError:
+            message = None
+        kind = message.get("type") if isinstance(message, dict) else None
+        if kind == "end" and self._received:
+            return True
+        if kind == "error":
+            sentence, code = str(message.get("error")), str(message.get("code", ""))
+            if not self._received:
+                raise Refused(sentence, code=code)
+            raise BrokenOff(f"The server broke off: {sentence} [{code}]")
+        if kind == "end":
+            raise BrokenOff("The server sent no audio at all.")
+        raise BrokenOff(f"The server sent something that is not of the protocol: {frame[:80]!r}.")
+
+    def how_it_closed(self, closed: ConnectionClosed) -> ClientError:
+        """The error that the end of the connection stands for."""
+        if closed.rcvd is None:
+            return BrokenOff("The connection was lost before the speech was whole.")
+        if closed.rcvd.code == MESSAGE_TOO_BIG and not self._received:
+            return Refused("The text is over the server's limit for a message.", code="too_large")
+        reason = f", {closed.rcvd.reason}" if closed.rcvd.reason else ""
+        return BrokenOff(
+            f"The server closed the connection before the speech was whole ({closed.rcvd.code}"
+            f"{reason})."
+        )
+
+
+@contextmanager
+def speak(text: str, uri: str = DEFAULT_URI, *, timeout_s: float = 30.0) -> Iterator[Speech]:
+    """Have `text` spoken. `timeout_s` is for each wait for audio.
+
+    Raises `BadInput`, `ServerAway` or `Refused`; leaving early stops the work on the server.
+    """
+    address.check(uri, "ws", "wss")
+    with ExitStack() as stack:
+        yield _ask(_open(uri, stack), text, timeout_s)
+
+
+def _open(uri: str, stack: ExitStack) -> ClientConnection:
+    try:
+        return stack.enter_context(
+            connect(
+                uri,
+                compression=None,
+                proxy=None if address.is_on_this_machine(uri) else True,
+                open_timeout=CONNECT_TIMEOUT_S,
+                close_timeout=1,
+                max_size=None,
+            )
+        )
+    except InvalidURI as error:
+        raise BadInput(f"{uri!r} is not an address like {DEFAULT_URI}: {error}.") from None
+    except InvalidStatus as refused:
+        answer = refused.response
+        raise refusal(answer.status_code, bytes(answer.body or b""), answer.headers) from None
+    except InvalidHandshake as error:
+        raise ServerAway(f"What answers at {uri} does not speak WebSocket: {error}.") from None
+    except TimeoutError:
+        raise ServerAway(f"{uri} did not answer within {CONNECT_TIMEOUT_S:g} s.") from None
+    except OSError as error:
+        why = error.strerror or error
+        raise ServerAway(f"There is no server at {uri}: {why}. Is the fleet running?") from None
+
+
+def _ask(connection: ClientConnection, text: str, timeout_s: float) -> Speech:
+    speech = Speech(connection, timeout_s)
+    try:
+        connection.send(json.dumps({"text": text}))
+    except ConnectionClosed as closed:
+        raise speech.how_it_closed(closed) from None
+    return speech
+
+
+def speak_to_file(
+    text: str,
+    out: Path,
+    uri: str = DEFAULT_URI,
+    *,
+    sample_rate_hz: int | None = None,
+    timeout_s: float = 30.0,
+    on_audio: Callable[[float], None] = lambda audio_s: None,
+) -> Spoken:
+    """Speak `text` into the WAV file `out`, which appears when it is whole (see `WavFile`).
+
+    `sample_rate_hz` is needed only where the server speaks at another rate than 16 000 Hz and does
+    not name it. `on_audio` is called with the seconds of audio so far. Raises as `speak` and
+    `Speech` do; `error.partial` is then the file with what came before.
+    """
+    with speak(text, uri, timeout_s=timeout_s) as speech:
+        started = time.perf_counter()
+        rate_hz = sample_rate_hz or speech.sample_rate_hz or DEFAULT_SAMPLE_RATE_HZ
+        first_audio_s = 0.0
+        with WavFile(out, rate_hz) as wav:
+            for pcm in speech:
+                first_audio_s = first_audio_s or time.perf_counter() - started
+                wav.write(pcm)
+                on_audio(wav.audio_s)
+            total_s = time.perf_counter() - started
+            wav.commit()
+    return Spoken(out, rate_hz, wav.audio_s, first_audio_s, total_s)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    playing = player.find_player() if options.play else None
+    text = _text(options)
+    with progress("speaking") as on_audio:
+        spoken = speak_to_file(
+            text,
+            options.out,
+            options.uri,
+            sample_rate_hz=options.sample_rate,
+            timeout_s=options.timeout,
+            on_audio=on_audio,
+        )
+    report("first audio after", f"{spoken.first_audio_s * 1000:.0f} ms")
+    report("audio", f"{spoken.audio_s:.2f} s at {spoken.sample_rate_hz} Hz")
+    report("real-time factor", f"{spoken.real_time_factor:.3f}")
+    report("written to", str(spoken.path))
+    if playing:
+        player.play(playing, spoken.path)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Speak a text into a WAV file while the server is still making it.",
+        epilog=EXIT_CODES,
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--text", help="what to say; without it and --file, stdin is read")
+    source.add_argument("--file", type=Path, help="a UTF-8 file with what to say")
+    parser.add_argument("--out", type=Path, default=Path("speech.wav"), help="default: %(default)s")
+    parser.add_argument("--uri", default=DEFAULT_URI, help="default: %(default)s")
+    parser.add_argument("--play", action="store_true", help="play the file when it is whole")
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, help="seconds to wait for audio; default: 30"
+    )
+    parser.add_argument(
+        "--sample-rate",
+        type=int,
+        help="the server's TTS_SR in Hz, if it is not 16000 and the server does not name it",
+    )
+    return parser
+
+
+def _text(options: argparse.Namespace) -> str:
+    if options.sample_rate is not None and not (
+        MIN_SAMPLE_RATE_HZ <= options.sample_rate <= MAX_SAMPLE_RATE_HZ
+    ):
+        raise BadInput(f"--sample-rate is {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz.")
+    if options.text is not None:
+        return str(options.text)
+    try:
+        if options.file is not None:
+            return str(options.file.read_text(encoding="utf-8"))
+        if sys.stdin.isatty():
+            raise BadInput("There is nothing to say: give --text or --file, or pipe a text in.")
+        return sys.stdin.buffer.read().decode("utf-8")
+    except OSError as error:
+        raise BadInput(f"{options.file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{options.file or 'What came on stdin'} is not UTF-8 text.") from None
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

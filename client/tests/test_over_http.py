@@ -1,0 +1,224 @@
+"""`echo_bytes` and `transcribe`: answers whole, refused, broken off, and of nobody speaking."""
+
+from __future__ import annotations
+
+import json
+import wave
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from client import echo_bytes, transcribe
+from client.errors import BadInput, BrokenOff, NoSpeech, Refused, ServerAway
+from client.tests.conftest import HttpServer
+from client.wav import Recording
+
+RECORDING = Recording(b"\5\0" * 1600, 16000)
+SPEECH = b"\1\0" * 640
+
+
+def answers(
+    *chunks: bytes,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    whole: bool = True,
+    seen: dict[str, str | bytes] | None = None,
+) -> ASGIApp:
+    """An app that reads the body and answers with `chunks`; unless `whole` it then breaks off."""
+    raw = [(k.lower().encode(), v.encode()) for k, v in (headers or {}).items()]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if seen is not None:
+            seen.update(path=scope["path"], query=scope["query_string"].decode(), body=body)
+        await send({"type": "http.response.start", "status": status, "headers": raw})
+        for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if whole:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    return app
+
+
+def error_body(code: str, sentence: str) -> bytes:
+    return json.dumps({"error": {"code": code, "message": sentence, "request_id": "r"}}).encode()
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    path = tmp_path / "in.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(RECORDING.pcm)
+    return path
+
+
+def test_echo_is_a_whole_wav_with_its_transcript(http_server: HttpServer, out: Path) -> None:
+    seen: dict[str, str | bytes] = {}
+    headers = {"X-Transcript": quote("Grüße, Ada."), "X-Sample-Rate": "16000"}
+    url = http_server(answers(SPEECH, SPEECH, headers=headers, seen=seen))
+    heard: list[str] = []
+    echo = echo_bytes.echo_to_file(RECORDING, out, url, on_transcript=heard.append)
+    assert echo.transcript == "Grüße, Ada."
+    assert heard == ["Grüße, Ada."]
+    assert echo.audio_s == 0.08
+    assert seen == {
+        "path": "/api/echo-bytes",
+        "query": "sr=16000&ch=1&fmt=s16le",
+        "body": RECORDING.pcm,
+    }
+    with wave.open(str(out)) as file:
+        assert file.readframes(file.getnframes()) == SPEECH * 2
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_echo_that_breaks_off_leaves_only_a_part(http_server: HttpServer, out: Path) -> None:
+    url = http_server(answers(SPEECH, headers={"X-Transcript": "Hello"}, whole=False))
+    with pytest.raises(BrokenOff, match="before the answer was whole") as caught:
+        echo_bytes.echo_to_file(RECORDING, out, url)
+    assert not out.exists()
+    assert caught.value.partial == out.with_name("out.wav.part")
+    with wave.open(str(caught.value.partial)) as file:
+        assert file.readframes(file.getnframes()) == SPEECH
+
+
+def test_echo_of_nobody_speaking_writes_no_file(http_server: HttpServer, out: Path) -> None:
+    url = http_server(answers(headers={"X-Speech": "none"}))
+    with pytest.raises(NoSpeech, match="heard nobody speak"):
+        echo_bytes.echo_to_file(RECORDING, out, url)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_echo_without_audio_is_not_success(http_server: HttpServer, out: Path) -> None:
+    with pytest.raises(BrokenOff, match="no audio at all"):
+        echo_bytes.echo_to_file(RECORDING, out, http_server(answers()))
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("cut", "samples"), [((b"\1", b"\0\2", b"\0"), b"\1\0\2\0"), ((b"\1\0",), b"\1\0")]
+)
+def test_samples_that_the_network_cut_are_put_together(
+    cut: Iterable[bytes], samples: bytes
+) -> None:
+    pieces = list(echo_bytes.whole_samples(cut))
+    assert b"".join(pieces) == samples
+    assert all(len(piece) % 2 == 0 for piece in pieces)
+
+
+def test_half_a_sample_at_the_end_is_not_success() -> None:
+    with pytest.raises(BrokenOff, match="within a sample"):
+        list(echo_bytes.whole_samples([b"\1\0\2"]))
+
+
+def test_refusal_is_told_in_the_servers_words(http_server: HttpServer, out: Path) -> None:
+    body = error_body("busy", "All slots are taken.")
+    url = http_server(answers(body, status=503, headers={"Retry-After": "2"}))
+    with pytest.raises(Refused, match=r"All slots are taken\. \[busy\] Try again in 2 s") as caught:
+        echo_bytes.echo_to_file(RECORDING, out, url)
+    assert caught.value.code == "busy"
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"detail":"Not Found"}', b'{"error":"x"}'])
+def test_refusal_of_some_other_server_names_its_status(
+    body: bytes, http_server: HttpServer
+) -> None:
+    with pytest.raises(Refused, match=r"It answered 404 \(Not Found\)"):
+        transcribe.transcribe(RECORDING, http_server(answers(body, status=404)))
+
+
+def test_no_server_is_said_with_its_address(closed_port: int) -> None:
+    url = f"http://127.0.0.1:{closed_port}"
+    with pytest.raises(ServerAway, match=f"no server at {url}: Connection refused"):
+        transcribe.transcribe(RECORDING, url)
+
+
+def test_unknown_host_is_said_so() -> None:
+    with pytest.raises(ServerAway, match=r"no server at http://nobody\.invalid"):
+        transcribe.transcribe(RECORDING, "http://nobody.invalid:8000")
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ws://localhost", "http://", "http://h:x"])
+def test_address_of_another_kind_is_bad_input(url: str) -> None:
+    with pytest.raises(BadInput, match="not an address like http://localhost"):
+        transcribe.transcribe(RECORDING, url)
+
+
+def test_silent_server_is_given_up(http_server: HttpServer) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    with pytest.raises(BrokenOff, match=r"sent nothing for 0\.1 s"):
+        transcribe.transcribe(RECORDING, http_server(app), timeout_s=0.1)
+
+
+def test_transcript_has_its_segments(http_server: HttpServer) -> None:
+    seen: dict[str, str | bytes] = {}
+    body = {"text": "Hi. Ho.", "segments": [{"start_ms": 0, "end_ms": 90, "text": "Hi."}]}
+    url = http_server(answers(json.dumps(body).encode(), seen=seen))
+    transcript = transcribe.transcribe(RECORDING, url + "/")
+    assert transcript.text == "Hi. Ho."
+    assert transcript.segments == (transcribe.Segment(0, 90, "Hi."),)
+    assert seen["path"] == "/api/stt/bytes"
+    assert seen["query"] == "sr=16000&ch=1&lang=en"
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"text":"x","segments":[{}]}'])
+def test_answer_that_is_no_transcript_is_not_success(body: bytes, http_server: HttpServer) -> None:
+    with pytest.raises(BrokenOff, match="no transcript"):
+        transcribe.transcribe(RECORDING, http_server(answers(body)))
+
+
+# The programs.
+
+
+def test_echo_program_prints_the_words(
+    http_server: HttpServer, wav: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = http_server(answers(SPEECH, headers={"X-Transcript": quote("Hello, Ada.")}))
+    out = tmp_path / "echo.wav"
+    echo_bytes.main(["--wav", str(wav), "--out", str(out), "--url", url])
+    printed = capsys.readouterr().out
+    for part in ("Hello, Ada.", "0.04 s at 16000 Hz", str(out)):
+        assert part in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ([], "Hello, Ada.\n"),
+        (["--times"], "    0.10     1.20  Hello, Ada.\n"),
+        (
+            ["--json"],
+            '{"text": "Hello, Ada.", "segments": '
+            '[{"start_ms": 100, "end_ms": 1200, "text": "Hello, Ada."}]}\n',
+        ),
+    ],
+)
+def test_transcribe_program_prints_the_words(
+    arguments: list[str],
+    printed: str,
+    http_server: HttpServer,
+    wav: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    segment = {"start_ms": 100, "end_ms": 1200, "text": "Hello, Ada."}
+    body = json.dumps({"text": "Hello, Ada.", "segments": [segment]}).encode()
+    transcribe.main(["--wav", str(wav), "--url", http_server(answers(body)), *arguments])
+    assert capsys.readouterr().out == printed
+
+
+def test_transcribe_program_says_that_nobody_speaks(http_server: HttpServer, wav: Path) -> None:
+    url = http_server(answers(b'{"text":"","segments":[]}'))
+    with pytest.raises(NoSpeech, match="Nobody speaks in"):
+        transcribe.main(["--wav", str(wav), "--url", url])

@@ -1,0 +1,41 @@
+"""The last line: a fault that nobody foresaw becomes one log event and an honest answer.
+
+Inside the middleware that sets ids and logs, so that the answer has its id and the log its status.
+"""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.error_handlers import error_response
+from common.errors import Internal
+from common.logger import get_logger
+
+log = get_logger(__name__)
+
+FAULT = "Something went wrong on our side; the log has details."
+
+
+class FaultBoundaryMiddleware:
+    """Answers 500 if nothing was answered yet; else the server breaks the answer off."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        begun = False
+
+        async def watch(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        except Exception as error:
+            log.error("request.failed", exc_info=error)
+            if not begun and scope["type"] == "http":
+                await error_response(Internal(FAULT))(scope, receive, send)

@@ -1,0 +1,56 @@
+"""Raw PCM: what is allowed, how it is cut, how it is framed."""
+
+import io
+import wave
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import BadRequest, EmptyAudio
+from common.pcm import Chunker, PcmFormat, wav_header
+
+
+def test_a_body_of_whole_frames_passes() -> None:
+    PcmFormat(16000, 2).check(bytes(4))
+
+
+@pytest.mark.parametrize(("body", "channels"), [(b"\0", 1), (bytes(3), 1), (bytes(6), 2)])
+def test_a_body_that_is_no_whole_number_of_frames_is_refused(body: bytes, channels: int) -> None:
+    with pytest.raises(BadRequest, match="no whole number of frames"):
+        PcmFormat(16000, channels).check(body)
+
+
+def test_an_empty_body_is_refused() -> None:
+    with pytest.raises(EmptyAudio):
+        PcmFormat(16000).check(b"")
+
+
+def test_duration_counts_all_channels() -> None:
+    assert PcmFormat(8000, 2).duration_s(32000) == 1.0
+
+
+@given(st.lists(st.binary(max_size=400).map(lambda b: b[: len(b) // 2 * 2])), st.integers(1, 90))
+def test_frames_are_equal_but_the_last_and_nothing_is_lost(
+    parts: list[bytes], samples: int
+) -> None:
+    chunker = Chunker(samples)
+    frames = [frame for part in parts for frame in chunker.push(part)]
+    rest = chunker.flush()
+    assert all(len(frame) == 2 * samples for frame in frames)
+    assert len(rest) < 2 * samples
+    assert len(rest) % 2 == 0
+    assert b"".join(frames) + rest == b"".join(parts)
+
+
+def test_wav_of_known_length_is_read_back() -> None:
+    pcm = bytes(range(200))
+    with wave.open(io.BytesIO(wav_header(22050, len(pcm)) + pcm)) as reader:
+        assert reader.getparams()[:4] == (1, 2, 22050, 100)
+        assert reader.readframes(1000) == pcm
+
+
+def test_wav_of_unknown_length_is_read_to_its_end() -> None:
+    pcm = bytes(range(200))
+    with wave.open(io.BytesIO(wav_header(16000, None) + pcm)) as reader:
+        assert reader.readframes(1000) == pcm

@@ -1,0 +1,69 @@
+"""`make test-pythons`: the fast tests on the oldest and the newest Python that are supported.
+
+Each gets an environment of its own, `.venv-3.10` and so on. A version that this machine lacks is
+skipped and named; it is a failure if there is none at all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+VERSIONS = ("3.10", "3.13")
+ROOT = Path(__file__).resolve().parent.parent
+FAST = "not models and not fleet"
+
+
+def candidates(version: str) -> Iterator[str]:
+    """Interpreters that by their names are `version`: on the PATH, then pyenv's."""
+    if found := shutil.which(f"python{version}"):
+        yield found
+    if pyenv := shutil.which("pyenv"):
+        root = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=False).stdout
+        versions = Path(root.strip()) / "versions"
+        yield from map(str, sorted(versions.glob(f"{version}.*/bin/python{version}"), reverse=True))
+
+
+def find(version: str) -> str | None:
+    """The first of the candidates that really runs as `version` (a shim may not)."""
+    probe = "import sys; print('%d.%d' % sys.version_info[:2])"
+    for python in candidates(version):
+        ran = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)
+        if ran.stdout.strip() == version:
+            return python
+    return None
+
+
+def test(version: str, python: str) -> bool:
+    """Set up the environment and run the fast tests in it."""
+    venv = f".venv-{version}"
+    print(f"== Python {version} ({python})", flush=True)
+    setup = [python, "deploy/setup.py", "dev", "--venv", venv]
+    pytest = [f"{venv}/bin/python", "-m", "pytest", "-q", "-m", FAST]
+    # Python's own settings of one version are of no use to another.
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "VIRTUAL_ENV")}
+    return all(
+        subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+        for command in (setup, pytest)
+    )
+
+
+def main() -> int:
+    found = {version: find(version) for version in VERSIONS}
+    passed = {v: test(v, python) for v, python in found.items() if python is not None}
+    for version, python in found.items():
+        result = (
+            "not found, skipped" if python is None else "passed" if passed[version] else "FAILED"
+        )
+        print(f"Python {version}: {result}")
+    if not passed:
+        print(f"None of Python {', '.join(VERSIONS)} is installed.", file=sys.stderr)
+    return 0 if passed and all(passed.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

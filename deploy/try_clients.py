@@ -1,0 +1,53 @@
+"""`make test-client`: the three client programs, one after another, against a running fleet.
+
+They are started as a person would start them; the first that fails decides the exit code.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+
+from client.errors import INTERRUPTED_EXIT_CODE
+from common.settings import SettingsError, load_settings
+from deploy.local import ROOT
+from deploy.ports import chosen_ports
+from tts_service.app.settings import TtsSettings
+
+TEXT = "The quick brown fox jumps over 13 lazy dogs."
+FOLDER = ".run/client"
+
+
+def main() -> int:
+    try:
+        gateway = f"localhost:{chosen_ports()['gateway']}"
+        sample_rate_hz = load_settings(TtsSettings).tts_sr
+    except SettingsError as error:
+        print(f"A setting in the environment or in .env does not fit: {error}.", file=sys.stderr)
+        return 2
+    speech, echo = f"{FOLDER}/speech.wav", f"{FOLDER}/echo.wav"
+    speak = ["stream_tts.py", "--text", TEXT, "--out", speech, "--uri", f"ws://{gateway}/ws/tts"]
+    if sample_rate_hz != 16000:
+        speak += ["--sample-rate", str(sample_rate_hz)]
+    url = ["--url", f"http://{gateway}"]
+    (ROOT / FOLDER).mkdir(parents=True, exist_ok=True)
+    for program, *arguments in (
+        speak,
+        ["transcribe.py", "--wav", speech, "--times", *url],
+        ["echo_bytes.py", "--wav", speech, "--out", echo, *url],
+    ):
+        command = [f"client/{program}", *arguments]
+        print(f"$ python {shlex.join(command)}", flush=True)
+        try:
+            status = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
+        except KeyboardInterrupt:
+            # The program had the same Ctrl-C and has said so.
+            return INTERRUPTED_EXIT_CODE
+        if status:
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Upstreams that fail in the ways that real ones do, on bare sockets."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+Answer = Callable[[socket.socket, bytes], None]
+
+
+@contextmanager
+def upstream(answer: Answer) -> Iterator[str]:
+    """Yields a URL at which `answer` is called with each connection and its request's head.
+
+    When it returns, the connection is cut.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=_answer, args=(connection, answer), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def _answer(connection: socket.socket, answer: Answer) -> None:
+    with connection, suppress(OSError):
+        head = b""
+        while b"\r\n\r\n" not in head:
+            received = connection.recv(65536)
+            if not received:
+                return
+            head += received
+        answer(connection, head)
+
+
+def closed_port() -> str:
+    """A URL at which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def hang(connection: socket.socket, head: bytes) -> None:
+    """Take the request and say nothing."""
+    while connection.recv(65536):
+        pass
+
+
+def respond(status: str, body: bytes, *headers: str) -> Answer:
+    def answer(connection: socket.socket, head: bytes) -> None:
+        lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
+        connection.sendall("\r\n".join([*lines, *headers, "", ""]).encode() + body)
+
+    return answer
+
+
+def stream_then(ending: Callable[[socket.socket], None], *headers: str) -> Answer:
+    """Begin a chunked body of 4 bytes, then do `ending`."""
+
+    def answer(connection: socket.socket, head: bytes) -> None:
+        lines = ["HTTP/1.1 200 OK", "Transfer-Encoding: chunked", "Content-Type: audio/pcm"]
+        connection.sendall("\r\n".join([*lines, *headers, "", ""]).encode() + b"4\r\nsome\r\n")
+        ending(connection)
+
+    return answer
+
+
+def websocket_then(ending: Callable[[socket.socket], None]) -> Answer:
+    """Accept a WebSocket, send 4 bytes of audio, then do `ending`."""
+
+    def answer(connection: socket.socket, head: bytes) -> None:
+        key = re.search(rb"(?i)\r\nsec-websocket-key: *(\S+)", head)
+        if key is None:
+            return  # a probe, not an upgrade
+        magic = key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(magic, usedforsecurity=False).digest()).decode()
+        handshake = [
+            "HTTP/1.1 101 Switching Protocols",
+            "Upgrade: websocket",
+            "Connection: Upgrade",
+            f"Sec-WebSocket-Accept: {accept}",
+            "",
+            "",
+        ]
+        connection.sendall("\r\n".join(handshake).encode())
+        connection.recv(65536)
+        connection.sendall(b"\x82\x04some")
+        ending(connection)
+
+    return answer
+
+
+def cut(connection: socket.socket) -> None:
+    """Nothing more: the connection ends here."""
+
+
+def stall(connection: socket.socket) -> None:
+    """Keep the connection and send nothing more, not even a pong."""
+    while connection.recv(65536):
+        pass

@@ -1,0 +1,104 @@
+"""Engines that stand in for models: exact, fast, and able to fail or wait when a test says so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from asr_service.app.engine import RecognitionCancelled, RecognitionOptions
+from common.audio import Samples, decode_s16le
+from common.pcm import PcmFormat
+from common.protocol import Segment, Transcript
+from tts_service.app.engines.base import SynthesisError
+
+SAMPLES_PER_CHARACTER = 800
+"""Of the fake voice at 16 kHz: 50 ms a character."""
+
+
+def tone_of(text: str) -> float:
+    """The amplitude at which the fake voice speaks `text`: audio tells whose it is."""
+    return (sum(text.encode()) % 97 + 1) / 128
+
+
+@dataclass
+class FakeVoice:
+    """Speaks each piece as a constant whose height tells the text, 10 characters a step.
+
+    Text that holds `FAIL` fails after a step. While `gate` is cleared, no step returns.
+    """
+
+    name: str = "fake"
+    sample_rate_hz: int = 16000
+    max_parallel: int = 1
+    gate: threading.Event = field(default_factory=threading.Event)
+    steps: int = 0
+    open_generators: int = 0
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def can_speak(self, text: str) -> bool:
+        return any(c.isalnum() for c in text)
+
+    def synthesize(
+        self, text: str, *, speed: float, opens: bool, closes: bool
+    ) -> Generator[Samples, None, None]:
+        self.open_generators += 1
+        try:
+            for start in range(0, len(text), 10):
+                self.gate.wait()
+                self.steps += 1
+                if start and "FAIL" in text:
+                    raise SynthesisError("the fake voice was told to fail")
+                characters = len(text[start : start + 10])
+                count = int(characters * SAMPLES_PER_CHARACTER / speed)
+                yield np.full(count, tone_of(text), np.float32)
+        finally:
+            self.open_generators -= 1
+            self.closed.set()
+
+    def close(self) -> None:
+        assert self.open_generators == 0
+
+
+@dataclass
+class FakeRecognizer:
+    """Hears the length of what it is given; all zeros are silence.
+
+    While `gate` is cleared it works until it is cancelled. A first sample of -32768 makes it fail.
+    """
+
+    languages: tuple[str, ...] = ("en",)
+    gate: threading.Event = field(default_factory=threading.Event)
+    entered: threading.Event = field(default_factory=threading.Event)
+    was_cancelled: threading.Event = field(default_factory=threading.Event)
+    heard: list[tuple[int, PcmFormat, RecognitionOptions]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def recognize(
+        self,
+        body: bytes | bytearray,
+        pcm: PcmFormat,
+        options: RecognitionOptions,
+        cancelled: threading.Event,
+    ) -> Transcript:
+        self.entered.set()
+        while not self.gate.wait(0.005):
+            if cancelled.is_set():
+                self.was_cancelled.set()
+                raise RecognitionCancelled
+        samples = decode_s16le(body, pcm.channels)
+        self.heard.append((len(samples), pcm, options))
+        if samples[0] == -1.0:
+            raise RuntimeError("the fake recognizer was told to fail")
+        if not samples.any():
+            return Transcript(text="", segments=[])
+        end_ms = round(pcm.duration_s(len(body)) * 1000)
+        text = f"{len(samples)} samples"
+        return Transcript(text=text, segments=[Segment(start_ms=0, end_ms=end_ms, text=text)])

@@ -1,0 +1,100 @@
+"""Anything at all may come in: it is answered, nothing breaks, and the service goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deploy.local import LocalFleet
+from tests.support.wire import close_of, open_ws
+
+pytestmark = pytest.mark.fleet
+
+fuzz = settings(
+    max_examples=500,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+NEARLY_RIGHT = st.fixed_dictionaries(
+    {},
+    optional={
+        "text": JSON | st.text(max_size=12),
+        "segments": JSON | st.lists(st.fixed_dictionaries({"text": JSON}), max_size=3),
+        "type": st.sampled_from(["start", "text", "end", ""]),
+        "speed": JSON,
+        "sample_rate": JSON,
+        "format": JSON,
+    },
+)
+
+
+def assert_unharmed(fleet: LocalFleet, logs_before: dict[str, int]) -> None:
+    for name in ("asr", "tts", "gateway"):
+        assert httpx.get(f"{fleet.url(name)}/readyz").status_code == 200
+        with fleet.log(name).open() as log:
+            log.seek(logs_before[name])
+            written = log.read()
+        assert "Traceback" not in written
+        assert not [line for line in written.splitlines() if '"level": "error"' in line]
+
+
+def log_sizes(fleet: LocalFleet) -> dict[str, int]:
+    return {name: Path(fleet.log(name)).stat().st_size for name in fleet.ports}
+
+
+def test_any_body_is_answered_without_a_500(fleet: LocalFleet) -> None:
+    before = log_sizes(fleet)
+    with httpx.Client(base_url=fleet.url("gateway"), timeout=60) as client:
+
+        @fuzz
+        @given(
+            path=st.sampled_from(["/api/stt/bytes", "/api/echo-bytes", "/api/tts"]),
+            body=st.binary(max_size=3000) | NEARLY_RIGHT.map(lambda v: json.dumps(v).encode()),
+            query=st.sampled_from(["", "sr=8000&ch=2", "sr=48000", "sr=x", "fmt=wav", "%ff=%00"]),
+        )
+        def check(path: str, body: bytes, query: str) -> None:
+            answer = client.post(f"{path}?{query}", content=body)
+            assert answer.status_code in (200, 400, 413)
+            if answer.status_code != 200:
+                assert answer.json()["error"]["message"]
+
+        check()
+    assert_unharmed(fleet, before)
+
+
+def test_any_frame_is_answered_in_order(fleet: LocalFleet) -> None:
+    before = log_sizes(fleet)
+    url = f"{fleet.url('gateway', scheme='ws')}/ws/tts"
+
+    @fuzz
+    @given(
+        frame=st.text(max_size=200)
+        | st.binary(max_size=200)
+        | NEARLY_RIGHT.map(json.dumps)
+        | JSON.map(json.dumps)
+    )
+    def check(frame: str | bytes) -> None:
+        with open_ws(url) as ws:
+            try:
+                ws.send(frame)
+            except UnicodeEncodeError:
+                return  # a half of a surrogate pair is no text that a socket could carry
+            answers: list[str | bytes] = []
+            while not answers or isinstance(answers[-1], bytes):
+                answers.append(ws.recv(60))
+            if answers[-1] != '{"type":"end"}':
+                assert json.loads(answers[-1])["type"] == "error"
+                assert close_of(ws)[0] in (1003, 1007, 1009)
+
+    check()
+    assert_unharmed(fleet, before)

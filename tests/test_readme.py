@@ -1,0 +1,67 @@
+"""The examples of the README are run, and answer what it says they answer."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy.local import DEFAULT_PORTS, ROOT, LocalFleet
+
+pytestmark = pytest.mark.fleet
+
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.search(r"<!-- examples -->(.*)<!-- end of examples -->", README, re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Example:
+    command: str
+    answer: str
+
+
+def examples() -> list[Example]:
+    assert EXAMPLES is not None
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", EXAMPLES[1], re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            # A command goes on while its lines end in a backslash.
+            match = re.match(r"((?:.*\\\n)*.*)\n?", part)
+            assert match is not None
+            found.append(Example(match[0].strip(), part[match.end() :].strip()))
+    return found
+
+
+def as_pattern(answer: str) -> str:
+    """`…` in the README stands for what differs each time."""
+    return ".*".join(re.escape(part) for part in answer.split("…"))
+
+
+def test_every_example_of_the_api_answers_what_the_readme_says(
+    fleet: LocalFleet, tmp_path: Path
+) -> None:
+    # One after another in one folder: later examples use what earlier ones wrote.
+    (tmp_path / "client").symlink_to(ROOT / "client")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    assert len(examples()) >= 8
+    for example in examples():
+        command = example.command
+        for name, port in DEFAULT_PORTS.items():
+            command = command.replace(f"localhost:{port}", f"127.0.0.1:{fleet.ports[name]}")
+        ended = subprocess.run(
+            ["/bin/bash", "-euo", "pipefail", "-c", command],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
+        said = (ended.stdout + ended.stderr).strip()
+        assert re.fullmatch(as_pattern(example.answer), said, re.DOTALL), f"{command}\n{said}"

@@ -1,0 +1,183 @@
+"""Many utterances on few threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+import pytest
+
+from common.errors import Internal, SynthesisFailed
+from common.pcm import PcmFormat
+from tts_service.app.scheduler import Scheduler, Stream
+
+PCM = PcmFormat(16000)
+SECOND = bytes(32000)
+
+
+class Source:
+    """A generator of seconds of audio that counts its steps and can be held."""
+
+    def __init__(
+        self,
+        seconds: int,
+        *,
+        error: Exception | None = None,
+        order: list[Source] | None = None,
+    ) -> None:
+        self.order = [] if order is None else order
+        self.seconds = seconds
+        self.error = error
+        self.steps = 0
+        self.closed = threading.Event()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def run(self) -> Generator[bytes, None, None]:
+        try:
+            for _ in range(self.seconds):
+                self.entered.set()
+                self.gate.wait()
+                self.steps += 1
+                self.order.append(self)
+                yield SECOND
+            if self.error is not None:
+                raise self.error
+        finally:
+            self.closed.set()
+
+
+def with_scheduler(
+    scenario: Callable[[Scheduler], Coroutine[Any, Any, None]],
+    *,
+    workers: int = 1,
+    buffer_s: float = 100.0,
+) -> None:
+    async def run() -> None:
+        scheduler = Scheduler(workers=workers, buffer_s=buffer_s)
+        try:
+            await asyncio.wait_for(scenario(scheduler), 20)
+        finally:
+            await asyncio.to_thread(scheduler.stop)
+
+    asyncio.run(run())
+
+
+async def settle(source: Source) -> None:
+    """Wait until a source is stepped no more."""
+    before = -1
+    while source.steps != before:
+        before = source.steps
+        await asyncio.sleep(0.05)
+
+
+async def read(stream: Stream) -> bytes:
+    return b"".join([chunk async for chunk in stream])
+
+
+def test_an_utterance_is_read_to_its_end() -> None:
+    async def scenario(scheduler: Scheduler) -> None:
+        source = Source(3)
+        assert await read(scheduler.submit(source.run(), PCM)) == SECOND * 3
+        assert source.closed.is_set()
+
+    with_scheduler(scenario)
+
+
+def test_a_full_buffer_parks_the_utterance_and_reading_resumes_it() -> None:
+    async def scenario(scheduler: Scheduler) -> None:
+        source = Source(10)
+        stream = scheduler.submit(source.run(), PCM)
+        await settle(source)
+        assert source.steps == 3
+        await stream.__anext__()
+        await settle(source)
+        assert source.steps == 4
+        assert len(await read(stream)) == 9 * len(SECOND)
+
+    with_scheduler(scenario, buffer_s=3.0)
+
+
+def test_a_slow_reader_does_not_hold_the_worker() -> None:
+    async def scenario(scheduler: Scheduler) -> None:
+        slow, other = Source(50), Source(5)
+        scheduler.submit(slow.run(), PCM)
+        assert len(await read(scheduler.submit(other.run(), PCM))) == 5 * len(SECOND)
+        assert slow.steps <= 3
+
+    with_scheduler(scenario, buffer_s=2.0)
+
+
+def test_first_audio_comes_before_the_rest_of_others() -> None:
+    async def scenario(scheduler: Scheduler) -> None:
+        order: list[Source] = []
+        long, late = Source(50, order=order), Source(1, order=order)
+        long.gate.clear()
+        first = scheduler.submit(long.run(), PCM)
+        assert await asyncio.to_thread(long.entered.wait, 5)
+        second = scheduler.submit(late.run(), PCM)
+        long.gate.set()
+        await second.__anext__()
+        first.close()
+        assert order.index(late) <= 2
+
+    with_scheduler(scenario)
+
+
+def test_closing_stops_it_before_its_next_step() -> None:
+    async def scenario(scheduler: Scheduler) -> None:
+        source = Source(50)
+        source.gate.clear()
+        stream = scheduler.submit(source.run(), PCM)
+        assert await asyncio.to_thread(source.entered.wait, 5)
+        stream.close()
+        source.gate.set()
+        assert await asyncio.to_thread(source.closed.wait, 5)
+        assert source.steps == 1
+
+    with_scheduler(scenario)
+
+
+def test_closing_a_parked_one_frees_it_too() -> None:
+    async def scenario(scheduler: Scheduler) -> None:
+        source = Source(50)
+        stream = scheduler.submit(source.run(), PCM)
+        await settle(source)
+        stream.close()
+        assert await asyncio.to_thread(source.closed.wait, 5)
+        assert source.steps == 1
+
+    with_scheduler(scenario, buffer_s=0.5)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(SynthesisFailed("The voice failed."), SynthesisFailed), (ValueError("bug"), Internal)],
+)
+def test_a_failure_is_raised_after_the_audio_before_it(
+    error: Exception, expected: type[Exception]
+) -> None:
+    async def scenario(scheduler: Scheduler) -> None:
+        stream = scheduler.submit(Source(1, error=error).run(), PCM)
+        assert await stream.__anext__() == SECOND
+        with pytest.raises(expected):
+            await stream.__anext__()
+        assert await read(scheduler.submit(Source(1).run(), PCM)) == SECOND
+
+    with_scheduler(scenario)
+
+
+def test_no_chunk_is_mixed_up_or_reordered_between_many_streams() -> None:
+    def numbered(identity: int) -> Generator[bytes, None, None]:
+        for step in range(40):
+            yield bytes([identity, step]) * 100
+
+    async def scenario(scheduler: Scheduler) -> None:
+        streams = [scheduler.submit(numbered(i), PCM) for i in range(24)]
+        for identity, audio in enumerate(await asyncio.gather(*map(read, streams))):
+            assert audio == b"".join(bytes([identity, step]) * 100 for step in range(40))
+
+    with_scheduler(scenario, workers=4, buffer_s=0.01)
