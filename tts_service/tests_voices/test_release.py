@@ -231,7 +231,7 @@ def test_code_in_a_checkpoint_is_not_run(
         with (source / where).open("wb") as file:
             np.save(file, np.array(Hostile(), dtype=object), allow_pickle=True)
     else:
-        (source / where).write_bytes(pickle.dumps(Hostile()))
+        (source / where).write_bytes(pickle.dumps(Hostile(), protocol=2))
     (source / "config.json").write_text(json.dumps(config))
     with pytest.raises(BadArchive):
         prepare(str(source), Places(tmp_path / "voices"), vocoder=str(vocoder))

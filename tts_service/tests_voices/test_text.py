@@ -42,8 +42,10 @@ PIECES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("name", cleaners.CLEANERS)
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [(n, lang) for n in cleaners.CLEANERS for lang in LANGUAGES if cleaners.supported(n, lang)],
+)
 def test_cleaners_give_what_coquis_give(name: str, language: str | None) -> None:
     from TTS.tts.utils.text import cleaners as coquis
 

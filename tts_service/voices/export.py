@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 
-from tts_service.app.engines.tacotron.cleaners import CLEANERS
+from tts_service.app.engines.tacotron.cleaners import supported
 from tts_service.app.engines.tacotron.manifest import (
     Endpoint,
     Manifest,
@@ -117,12 +117,12 @@ def text_input(coqui: CoquiVoice) -> TextInput:
     model, config = coqui.model, coqui.synthesizer.tts_config
     tokenizer, characters = model.tokenizer, model.tokenizer.characters
     cleaner = config.text_cleaner
-    if cleaner is not None and cleaner not in CLEANERS:
-        raise UnsupportedVoice(f"text_cleaner {cleaner!r} is not supported")
-    if tokenizer.add_blank and tokenizer.blank_id is None:
-        raise UnsupportedVoice("add_blank is set, but there is no blank symbol")
     names = model.language_manager.language_names
     language = names[0].split("-")[0] if len(names) == 1 else None
+    if not supported(cleaner, language):
+        raise UnsupportedVoice(f"text_cleaner {cleaner!r} is not supported for {language}")
+    if tokenizer.add_blank and tokenizer.blank_id is None:
+        raise UnsupportedVoice("add_blank is set, but there is no blank symbol")
     marked = tokenizer.use_eos_bos
     return TextInput(
         cleaner=cleaner,

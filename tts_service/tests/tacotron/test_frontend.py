@@ -95,6 +95,11 @@ def test_a_cleaner_that_is_not_known_is_refused_by_name() -> None:
         front_end(cleaner="chinese_mandarin_cleaners")
 
 
+def test_titles_of_other_languages_are_refused_by_name() -> None:
+    with pytest.raises(BrokenVoiceError, match="english_cleaners is not supported for fr"):
+        front_end(language="fr")
+
+
 def test_other_languages_keep_their_numbers_for_their_own_cleaners() -> None:
     assert correct("5:30 p.m. 5%", "de") == "5:30 p.m. 5%"
 

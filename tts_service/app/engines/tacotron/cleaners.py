@@ -101,6 +101,16 @@ CLEANERS: dict[str, Cleaner] = {
 }
 """By Coqui's name. A voice that names another cannot be prepared."""
 
+_TITLED = ("english_cleaners", "phoneme_cleaners")
+_OTHER_TITLES = ("fr", "it")
+
+
+def supported(cleaner: str | None, language: str | None) -> bool:
+    """Whether texts are cleaned here as Coqui cleans them; French and Italian titles are not."""
+    if cleaner is None:
+        return True
+    return cleaner in CLEANERS and not (cleaner in _TITLED and language in _OTHER_TITLES)
+
 
 def say_numbers(text: str) -> str:
     """Write numbers, money and ordinals out in words."""

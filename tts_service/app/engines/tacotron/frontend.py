@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .cleaners import CLEANERS
+from .cleaners import CLEANERS, supported
 from .corrections import correct
 from .errors import BrokenVoiceError
 from .manifest import TextInput
@@ -28,8 +28,10 @@ class FrontEnd:
 
     def __init__(self, text: TextInput) -> None:
         """Raises `BrokenVoiceError` if the voice names a cleaner that is not known here."""
-        if text.cleaner is not None and text.cleaner not in CLEANERS:
-            raise BrokenVoiceError(f"the text cleaner {text.cleaner} is not supported")
+        if not supported(text.cleaner, text.language):
+            raise BrokenVoiceError(
+                f"the text cleaner {text.cleaner} is not supported for {text.language}"
+            )
         self._text = text
         self._clean = CLEANERS[text.cleaner] if text.cleaner is not None else None
         # As in Coqui, of two equal symbols the last one counts.

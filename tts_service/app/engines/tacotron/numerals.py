@@ -44,9 +44,9 @@ def cardinal(number: int, *, and_: bool = True) -> str:
             groups.append(words if power == 0 else f"{words} {_POWERS[power]}")
         power += 1
     groups.reverse()
-    if and_ and len(groups) > 1 and 0 < number % 1000 < 100:
+    if len(groups) > 1 and 0 < number % 1000 < 100:
         last = groups.pop()
-        return f"{', '.join(groups)} and {last}"
+        return f"{', '.join(groups)}{' and' if and_ else ''} {last}"
     return ", ".join(groups)
 
 
