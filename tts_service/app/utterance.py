@@ -36,6 +36,8 @@ def utter(
     resampler = StreamResampler(engine.sample_rate_hz, options.sample_rate_hz)
     spoken = False
     for piece in split(text):
+        if listener.gone():
+            return
         if not engine.can_speak(piece.text):
             continue
         spoken = True

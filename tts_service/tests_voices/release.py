@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from tts_service.voices.coqui import _stand_in_for_audio_io
+from tts_service.voices.coqui import stand_in_for_audio_io
 
-_stand_in_for_audio_io()
+stand_in_for_audio_io()
 
 AUDIO: dict[str, Any] = {
     "fft_size": 1024,

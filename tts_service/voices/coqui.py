@@ -30,7 +30,7 @@ class CoquiVoice:
 
     def __init__(self, model: Checkpoint, vocoder: Checkpoint, work: Path) -> None:
         """Load both with Coqui. Raises `UnsupportedVoice` or `BadArchive`."""
-        _stand_in_for_audio_io()
+        stand_in_for_audio_io()
         os.environ.setdefault("TRAINER_TELEMETRY", "0")
         for checkpoint in (model, vocoder):
             _refuse_code(checkpoint)
@@ -102,7 +102,7 @@ def _arrays(module: Any) -> Weights:
     }
 
 
-def _stand_in_for_audio_io() -> None:
+def stand_in_for_audio_io() -> None:
     """Let Coqui be imported where torchaudio or torchcodec cannot be had.
 
     It imports both at the top, and Tacotron2, HiFi-GAN and `Synthesizer` use neither. Where a

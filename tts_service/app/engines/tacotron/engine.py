@@ -108,7 +108,7 @@ class TacotronEngine:
         listener: Listener = NOBODY,
     ) -> Generator[Samples, None, None]:
         symbols = self.front_end.symbols(text)
-        if not symbols.ids.size:
+        if not symbols.ids.size or listener.gone():
             return
         yield from self.speak(symbols, speed=speed, listener=listener)
         if closes and self._pause.size and not listener.gone():
