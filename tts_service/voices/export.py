@@ -23,9 +23,10 @@ from tts_service.app.engines.tacotron.manifest import (
 
 from .coqui import CoquiVoice
 from .errors import UnsupportedVoice
-from .graphs.decoder import DecoderOptions, build_decoder
+from .graphs.decoder import build_decoder
 from .graphs.encoder import build_encoder
 from .graphs.postnet import build_postnet
+from .graphs.step import DecoderOptions
 from .graphs.vocoder import VocoderOptions, build_vocoder
 
 PRECISIONS: tuple[PrecisionName, ...] = ("float32", "int8")

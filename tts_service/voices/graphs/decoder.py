@@ -8,41 +8,19 @@ masked symbol gets exactly zero attention, so padding changes nothing.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .builder import GraphBuilder, Weights, fold_batch_norm
+from .attention import Attention
+from .builder import Weights, fold_batch_norm
 from .quantize import quantize_blocks
+from .step import DecoderOptions, StepBuilder
 
 Precision = Literal["float32", "int8"]
-
-WINDOW_BACK = 2
-WINDOW_FRONT = 6
-"""Symbols around the last attended one that windowed attention may look at (Coqui's constants)."""
-
-
-@dataclass(frozen=True)
-class DecoderOptions:
-    """What of the decoder cannot be read off its arrays; names as in Coqui's config."""
-
-    r: int
-    """Frames per step that are used."""
-    r_init: int
-    """Frames per step that the projection makes; larger than `r` after gradual training."""
-    frame_channels: int = 80
-    attention_norm: str = "softmax"
-    location_attn: bool = True
-    attention_win: bool = False
-    use_forward_attn: bool = False
-    transition_agent: bool = False
-    forward_attn_mask: bool = False
-    prenet_type: str = "original"
-    prenet_dropout: bool = False
-    """Whether the prenet drops out while speaking (Coqui: `prenet_dropout_at_inference`)."""
 
 
 def build_decoder(
@@ -62,18 +40,10 @@ def build_decoder(
 
 class _DecoderStep:
     def __init__(self, weights: Weights, options: DecoderOptions, precision: Precision) -> None:
-        self.g = GraphBuilder("decoder_step")
+        self.g = StepBuilder("decoder_step")
         self.weights = weights
         self.options = options
         self.precision = precision
-        self.states: dict[str, int | str] = {}
-
-    def state(self, name: str, width: int | str, kind: str = "float32") -> str:
-        self.states[name] = width
-        return self.g.input(name, ["rows", width], kind)
-
-    def keep(self, name: str, value: str, kind: str = "float32") -> None:
-        self.g.output(f"next_{name}", value, ["rows", self.states[name]], kind)
 
     def linear(self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None) -> str:
         """`x @ weight.T + bias`, the weight in 8 bits where the precision says so."""
@@ -129,141 +99,24 @@ class _DecoderStep:
             layer += 1
         return x
 
-    def attend(self, query: str) -> str:
-        """The context for `query`; keeps the attention's states."""
-        g, w, o = self.g, self.weights, self.options
-        name = "decoder.attention"
-        embedding = w[f"{name}.inputs_layer.linear_layer.weight"].shape[1]
-        width = w[f"{name}.inputs_layer.linear_layer.weight"].shape[0]
-        memory = g.input("memory", ["rows", "symbols", embedding])
-        keys = g.input("keys", ["rows", "symbols", width])
-        mask = g.input("mask", ["rows", "symbols"])
-        attention = self.state("attention", "symbols")
-        asked = g.op("MatMul", query, g.constant(w[f"{name}.query_layer.linear_layer.weight"].T))
-        energy = g.op("Add", g.op("Unsqueeze", asked, g.ints(1)), keys)
-        if o.location_attn:
-            cumulative = self.state("cumulative", "symbols")
-            both = g.op(
-                "Concat",
-                g.op("Unsqueeze", attention, g.ints(1)),
-                g.op("Unsqueeze", cumulative, g.ints(1)),
-                axis=1,
-            )
-            conv = w[f"{name}.location_layer.location_conv1d.weight"]
-            pad = (conv.shape[2] - 1) // 2
-            where = g.op("Conv", both, g.constant(conv), pads=[pad, pad])
-            where = g.op("Transpose", where, perm=[0, 2, 1])
-            dense = w[f"{name}.location_layer.location_dense.linear_layer.weight"]
-            energy = g.op("Add", energy, g.op("MatMul", where, g.constant(dense.T)))
-        energy = g.op(
-            "MatMul", g.op("Tanh", energy), g.constant(w[f"{name}.v.linear_layer.weight"].T)
-        )
-        energy = g.op("Add", energy, g.constant(w[f"{name}.v.linear_layer.bias"]))
-        energy = g.op("Add", g.op("Squeeze", energy, g.ints(2)), mask)
-        if o.attention_win:
-            energy = self.window(energy)
-        if o.attention_norm == "softmax":
-            alignment = g.op("Softmax", energy, axis=1)
-        else:
-            open_ = g.op("Sigmoid", energy)
-            total = g.op("ReduceSum", open_, g.ints(1), keepdims=1)
-            alignment = g.op("Div", open_, total)
-        if o.location_attn:
-            self.keep("cumulative", g.op("Add", cumulative, alignment))
-        if o.use_forward_attn:
-            alignment = self.forward_attention(alignment)
-        context = g.op("MatMul", g.op("Unsqueeze", alignment, g.ints(1)), memory)
-        context = g.op("Squeeze", context, g.ints(1))
-        self.keep("attention", alignment)
-        if o.use_forward_attn and o.transition_agent:
-            joined = g.op("Concat", context, query, axis=1)
-            agent = g.op("MatMul", joined, g.constant(w[f"{name}.ta.weight"].T))
-            agent = g.op("Add", agent, g.constant(w[f"{name}.ta.bias"]))
-            self.keep("agent", g.op("Sigmoid", agent))
-        return context
-
-    def positions(self) -> str:
-        """0, 1, … over the symbols, shape (1, symbols) int64."""
-        g = self.g
-        if not hasattr(self, "_positions"):
-            symbols = g.op("Squeeze", g.op("Shape", "mask", start=1, end=2))
-            zero, one = (g.constant(np.array(i, np.int64)) for i in (0, 1))
-            self._positions = g.op("Unsqueeze", g.op("Range", zero, symbols, one), g.ints(0))
-        return self._positions
-
-    def window(self, energy: str) -> str:
-        """Only symbols near the last attended one stay (Coqui: `apply_windowing`)."""
-        g = self.g
-        last = self.state("window", 1, "int64")
-        at = self.positions()
-        behind = g.op("Less", at, g.op("Sub", last, g.ints(WINDOW_BACK)))
-        beyond = g.op("GreaterOrEqual", at, g.op("Add", last, g.ints(WINDOW_FRONT)))
-        shut = g.constant(np.array(-np.inf, np.float32))
-        energy = g.op("Where", g.op("Or", behind, beyond), shut, energy)
-        # The first step pulls the attention to the first symbol.
-        start = g.op("And", g.op("Equal", last, g.ints(-1)), g.op("Equal", at, g.ints(0)))
-        peak = g.op("ReduceMax", energy, g.ints(1), keepdims=1)
-        energy = g.op("Where", start, peak, energy)
-        self.keep("window", g.op("ArgMax", energy, axis=1, keepdims=1), "int64")
-        return energy
-
-    def forward_attention(self, alignment: str) -> str:
-        """Forward attention (arXiv 1807.06736) as Coqui computes it, its index quirks included."""
-        g = self.g
-        alpha = self.state("alpha", "symbols")
-        agent = self.state("agent", 1)
-        shifted = g.op("Pad", alpha, g.ints(0, 1, 0, -1))
-        stay = g.op("Mul", g.op("Sub", g.scalar(1.0), agent), alpha)
-        move = g.op("Mul", agent, shifted)
-        total = g.op("Add", g.op("Add", stay, move), g.scalar(1e-8))
-        new = g.op("Mul", total, alignment)
-        if self.options.forward_attn_mask:
-            new = self.forward_mask(new, shifted)
-        new = g.op("Div", new, g.op("ReduceSum", new, g.ints(1), keepdims=1))
-        self.keep("alpha", new)
-        if not self.options.transition_agent:
-            self.keep("agent", agent)
-        return new
-
-    def forward_mask(self, alpha: str, shifted: str) -> str:
-        """Coqui writes `alpha[n + 3:] = 0; alpha[:n - 1] = 0; alpha[n - 2] = 0.01 * peak`, where a
-        negative index counts from the row's end; the same here, by the row's own length."""
-        g = self.g
-        at = self.positions()
-        length = g.input("length", ["rows", 1], "int64")
-        # What is shifted out of a row's end would live on in its padding.
-        inside = g.op("Where", g.op("Less", at, length), shifted, g.scalar(-1.0))
-        n = g.op("ArgMax", inside, axis=1, keepdims=1)
-        peak = g.op("ReduceMax", alpha, g.ints(1), keepdims=1)
-
-        def from_end(index: str) -> str:
-            negative = g.op("Less", index, g.ints(0))
-            return g.op("Where", negative, g.op("Add", index, length), index)
-
-        beyond = g.op("GreaterOrEqual", at, g.op("Add", n, g.ints(3)))
-        behind = g.op("Less", at, from_end(g.op("Sub", n, g.ints(1))))
-        alpha = g.op("Where", g.op("Or", beyond, behind), g.scalar(0.0), alpha)
-        smoothed = g.op("Equal", at, from_end(g.op("Sub", n, g.ints(2))))
-        return g.op("Where", smoothed, g.op("Mul", peak, g.scalar(0.01)), alpha)
-
     def build(self) -> onnx.ModelProto:
         g, w, o = self.g, self.weights, self.options
         mels = o.frame_channels
         attention_width = w["decoder.attention_rnn.weight_hh"].shape[1]
         decoder_width = w["decoder.decoder_rnn.weight_hh"].shape[1]
         embedding = w["decoder.attention.inputs_layer.linear_layer.weight"].shape[1]
-        frame = self.state("frame", mels)
-        attention_h = self.state("attention_h", attention_width)
-        attention_c = self.state("attention_c", attention_width)
-        decoder_h = self.state("decoder_h", decoder_width)
-        decoder_c = self.state("decoder_c", decoder_width)
-        context = self.state("context", embedding)
+        frame = g.state("frame", mels)
+        attention_h = g.state("attention_h", attention_width)
+        attention_c = g.state("attention_c", attention_width)
+        decoder_h = g.state("decoder_h", decoder_width)
+        decoder_c = g.state("decoder_c", decoder_width)
+        context = g.state("context", embedding)
 
         x = self.prenet(frame)
         attention_h, attention_c = self.lstm_cell(
             "decoder.attention_rnn", [x, context], attention_h, attention_c
         )
-        context = self.attend(attention_h)
+        context = Attention(g, w, o).attend(attention_h)
         decoder_h, decoder_c = self.lstm_cell(
             "decoder.decoder_rnn", [attention_h, context], decoder_h, decoder_c
         )
@@ -286,13 +139,13 @@ class _DecoderStep:
             last = g.op("Slice", frames, g.ints((o.r - 1) * mels), g.ints(o.r * mels), g.ints(1))
         g.output("frames", frames, ["rows", o.r * mels])
         g.output("stop", g.op("Sigmoid", stop), ["rows", 1])
-        self.keep("frame", last)
-        self.keep("attention_h", attention_h)
-        self.keep("attention_c", attention_c)
-        self.keep("decoder_h", decoder_h)
-        self.keep("decoder_c", decoder_c)
-        self.keep("context", context)
-        return g.build({"options": json.dumps(asdict(o)), "states": json.dumps(self.states)})
+        g.keep("frame", last)
+        g.keep("attention_h", attention_h)
+        g.keep("attention_c", attention_c)
+        g.keep("decoder_h", decoder_h)
+        g.keep("decoder_c", decoder_c)
+        g.keep("context", context)
+        return g.build({"options": json.dumps(asdict(o)), "states": json.dumps(g.states)})
 
 
 _WORTH_QUANTIZING = 1 << 16
