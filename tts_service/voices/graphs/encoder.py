@@ -18,7 +18,8 @@ def build_encoder(weights: Weights) -> onnx.ModelProto:
     g = GraphBuilder("encoder")
     ids = g.input("ids", [1, "symbols"], "int64")
     x = g.op("Gather", g.constant(weights["embedding.weight"]), ids)
-    x = g.op("Transpose", x, perm=[0, 2, 1])
+    # An image of height 1, for the blocked kernels that ONNX Runtime has for images.
+    x = g.op("Unsqueeze", g.op("Transpose", x, perm=[0, 2, 1]), g.ints(2))
     layer = 0
     while f"encoder.convolutions.{layer}.convolution1d.weight" in weights:
         name = f"encoder.convolutions.{layer}"
@@ -26,10 +27,11 @@ def build_encoder(weights: Weights) -> onnx.ModelProto:
             weights, f"{name}.convolution1d", f"{name}.batch_normalization"
         )
         pad = (weight.shape[2] - 1) // 2
-        x = g.op("Conv", x, g.constant(weight), g.constant(bias), pads=[pad, pad])
+        kernel = g.constant(weight[:, :, None])
+        x = g.op("Conv", x, kernel, g.constant(bias), pads=[0, pad, 0, pad])
         x = g.op("Relu", x)
         layer += 1
-    x = g.op("Transpose", x, perm=[2, 0, 1])
+    x = g.op("Transpose", g.op("Squeeze", x, g.ints(2)), perm=[2, 0, 1])
     hidden = weights["encoder.lstm.weight_hh_l0"].shape[1]
     directions = ["", "_reverse"]
     w = np.stack([_onnx_gates(weights[f"encoder.lstm.weight_ih_l0{d}"]) for d in directions])

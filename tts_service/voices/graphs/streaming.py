@@ -80,8 +80,11 @@ class StreamBuilder:
             self.keep(state, joined, 2 * lag)
         else:
             joined = x
-        constants = [g.constant(weight)] + ([] if bias is None else [g.constant(bias)])
-        return g.op("Conv", joined, *constants, dilations=[dilation]), lag
+        # As an image of height 1: ONNX Runtime has blocked kernels for images only, and saves 15 to
+        # 30 % of the time with them.
+        constants = [g.constant(weight[:, :, None])] + ([] if bias is None else [g.constant(bias)])
+        y = g.op("Conv", g.op("Unsqueeze", joined, g.ints(2)), *constants, dilations=[1, dilation])
+        return g.op("Squeeze", y, g.ints(2)), lag
 
     def delay(self, x: str, channels: int, columns: int) -> str:
         """`x` later by `columns`, so that it meets what lags behind it; at the end, all of it."""
