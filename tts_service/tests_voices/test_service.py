@@ -43,7 +43,9 @@ def test_what_the_socket_gives_is_what_coqui_makes(tmp_path: Path, precision: st
         said = speak(ws, TEXT)
         again = speak(ws, TEXT)
     assert said.closing == '{"type":"end"}'
-    assert said.pcm == again.pcm
+    # Chunks may be cut otherwise the second time, and round otherwise: by one step of 16 bits.
+    both = [np.frombuffer(pcm, "<i2").astype(np.int32) for pcm in (said.pcm, again.pcm)]
+    assert np.abs(both[0] - both[1]).max() <= 1
     samples = np.frombuffer(said.pcm, "<i2").astype(np.float32) / 32768
     pause = 2205
     assert not samples[-pause:].any()
