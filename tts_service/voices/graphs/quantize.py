@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 32
+BLOCK = 128
+"""Weights to a scale. At 32 the deviation is the same, and an eighth more bytes are read."""
 
 
 @dataclass(frozen=True)

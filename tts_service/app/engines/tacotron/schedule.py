@@ -17,7 +17,7 @@ class Pace:
     """Bounds of the schedule, in frames."""
 
     first_frames: int = 8
-    crowd_frames: int = 2
+    crowd_frames: int = 4
     """Added to the first chunk for every other speaker: all have to be served before the second
     chunk of one of them, and the first must last until then."""
     min_frames: int = 6
