@@ -9,7 +9,13 @@ PACKAGES := common tts_service asr_service gateway client deploy tests bench
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
+VOICES := .venv-voices
+TORCH := 2.13.0
+VOICES_RUN := $(VOICES)/.voices-installed
+VOICES_DEV := $(VOICES)/.voices-dev-installed
+
 .PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
+.PHONY: voice test-voices bench-tacotron
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +42,15 @@ test: $(DEV) ## run all tests
 test-pythons: ## run the fast tests on Python 3.10 and 3.13, where they are installed
 	@python=$$(deploy/find_python) && "$$python" deploy/each_python.py
 
+voice: $(VOICES_RUN) ## download, convert and prove the voice tacotron2-DDC (VOICE=name: another)
+	OMP_NUM_THREADS=1 $(VOICES)/bin/python -W ignore -m tts_service.voices prepare $(VOICE)
+
+test-voices: $(VOICES_DEV) ## compare the Tacotron2 engine with Coqui (installs torch: minutes)
+	OMP_NUM_THREADS=1 $(VOICES)/bin/python -m pytest tts_service/tests_voices
+
+bench-tacotron: $(VOICES_DEV) ## measure the Tacotron2 engine against Coqui
+	$(VOICES)/bin/python -W ignore -m bench.tacotron
+
 lint: $(DEV) ## ruff, black and mypy, changing nothing
 	$(PY) -m ruff check .
 	$(PY) -m black --quiet --check .
@@ -50,6 +65,10 @@ format: $(DEV) ## put the code into shape
 pins: $(DEV) ## renew constraints.txt from pyproject.toml (UPGRADE=1: all to the newest)
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra dev \
 		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints.txt
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra voices-dev \
+		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints-voices.txt
+	@# Coqui leaves torch to the user, so no package asks for it and the line is written by hand.
+	echo "torch==$(TORCH)" >> constraints-voices.txt
 
 clean: ## remove environments, caches and what the demo wrote
 	rm -rf .venv .venv-* .run .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
@@ -60,3 +79,9 @@ $(RUN): pyproject.toml constraints.txt
 
 $(DEV): pyproject.toml constraints.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py dev --venv $(VENV)
+
+$(VOICES_RUN): pyproject.toml constraints-voices.txt
+	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices --venv $(VOICES)
+
+$(VOICES_DEV): pyproject.toml constraints-voices.txt
+	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices-dev --venv $(VOICES)
