@@ -32,6 +32,7 @@ class FakeVoice:
 
     name: str = "fake"
     sample_rate_hz: int = 16000
+    whole_pieces: bool = True
     max_parallel: int = 1
     gate: threading.Event = field(default_factory=threading.Event)
     steps: int = 0

@@ -26,7 +26,6 @@ from common.streaming import AudioStream
 from common.websocket import refuse
 from tts_service.app.service import SpeechService
 from tts_service.app.session import SimpleSession
-from tts_service.app.text import split
 from tts_service.app.utterance import SpeechOptions
 
 
@@ -67,8 +66,7 @@ def router(service: SpeechService) -> APIRouter:
             first = await unless_gone(request, stream.__anext__())
             length: int | None = None
             if body.format == "wav":
-                if len(split(body.text)) == 1:
-                    # A text of one piece is made whole anyway: its length can be told.
+                if service.makes_in_one_step(body.text):
                     first += b"".join([chunk async for chunk in stream])
                     length = len(first)
                 header = wav_header(options.sample_rate_hz, length)

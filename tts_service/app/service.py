@@ -15,6 +15,7 @@ from common.pcm import PcmFormat
 from tts_service.app.engines.base import Engine, Listener, Notice
 from tts_service.app.scheduler import Scheduler, Stream
 from tts_service.app.settings import TtsSettings
+from tts_service.app.text import split
 from tts_service.app.utterance import SpeechOptions, utter
 
 log = get_logger(__name__)
@@ -56,6 +57,11 @@ class SpeechService:
         limit = self.settings.tts_max_text_chars
         if len(text) > limit:
             raise TooLarge(f"The text has {len(text)} characters; at most {limit} are allowed.")
+
+    def makes_in_one_step(self, text: str) -> bool:
+        """Whether all audio of `text` comes at once, so that its length is known with the first."""
+        engine = self._engine
+        return engine is not None and engine.whole_pieces and len(split(text)) == 1
 
     @asynccontextmanager
     async def speak(self, text: str, options: SpeechOptions) -> AsyncIterator[Stream]:

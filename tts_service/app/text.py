@@ -1,9 +1,9 @@
 """From a user's text to the pieces that a voice speaks one after another.
 
 Sentences are found by sentencex, which knows abbreviations, initials and decimals. The first piece
-of a text is cut short, at a clause, so that its audio is there early; later pieces are whole
-sentences, and only one too long for a bounded step is cut. Offsets always point into the text as
-it was given.
+of a text is cut short, at a clause, where the voice has nothing to give before a piece is done;
+other pieces are whole sentences, and only one too long for a bounded step is cut. Offsets always
+point into the text as it was given.
 """
 
 from __future__ import annotations
@@ -62,14 +62,17 @@ def clean(text: str) -> str:
     return "".join(c if c in _KEPT else _BLANK.get(unicodedata.category(c), c) for c in text)
 
 
-def split(text: str) -> list[Piece]:
-    """The pieces of `text`, in order; none for a text of nothing but space."""
+def split(text: str, *, short_first: bool = True) -> list[Piece]:
+    """The pieces of `text`, in order; none for a text of nothing but space.
+
+    With `short_first` the first one is a clause, for voices that make a piece in one step.
+    """
     text = clean(text)
     pieces: list[Piece] = []
     for boundary in sentencex.get_sentence_boundaries("en", text):
         start, end = _strip(text, boundary["start_index"], boundary["end_index"])
         if start < end:
-            limit = MAX_PIECE_CHARS if pieces else FIRST_PIECE_CHARS
+            limit = FIRST_PIECE_CHARS if short_first and not pieces else MAX_PIECE_CHARS
             pieces += _cut_sentence(text, start, end, first_limit=limit)
     return pieces
 

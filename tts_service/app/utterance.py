@@ -35,26 +35,26 @@ def utter(
     """
     resampler = StreamResampler(engine.sample_rate_hz, options.sample_rate_hz)
     spoken = False
-    for piece in split(text):
-        if listener.gone():
-            return
-        if not engine.can_speak(piece.text):
-            continue
-        spoken = True
-        samples = engine.synthesize(
-            piece.text,
-            speed=options.speed,
-            opens=piece.opens,
-            closes=piece.closes,
-            listener=listener,
-        )
-        with closing(samples):
-            try:
+    try:
+        for piece in split(text, short_first=engine.whole_pieces):
+            if listener.gone():
+                return
+            if not engine.can_speak(piece.text):
+                continue
+            spoken = True
+            samples = engine.synthesize(
+                piece.text,
+                speed=options.speed,
+                opens=piece.opens,
+                closes=piece.closes,
+                listener=listener,
+            )
+            with closing(samples):
                 for part in samples:
                     if pcm := encode_s16le(resampler.push(part)):
                         yield pcm
-            except SynthesisError as error:
-                raise SynthesisFailed("The voice failed on this text.") from error
+    except SynthesisError as error:
+        raise SynthesisFailed("The voice failed on this text.") from error
     if not spoken:
         raise EmptyText("There is nothing in the text that can be spoken.")
     if pcm := encode_s16le(resampler.flush()):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from common.settings import SettingsError
 from tts_service.app import engines
@@ -39,6 +41,24 @@ def test_what_has_a_sound_is_spoken(voice: HibariEngine, text: str) -> None:
 @pytest.mark.parametrize("text", ["😀", "你好", "हिन्दी", "$", "?!...", "—", "\ufffd"])
 def test_what_has_no_sound_is_known(voice: HibariEngine, text: str) -> None:
     assert not voice.can_speak(text)
+
+
+@pytest.mark.models
+@settings(max_examples=400, deadline=None)
+@given(st.text(max_size=40) | st.text(st.characters(categories=["No", "Nd", "Sm", "Ps"])))
+def test_every_text_can_be_read(voice: HibariEngine, text: str) -> None:
+    assert voice.can_speak(text) in (True, False)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("text", "read_as"), [("CO₂", "CO 2"), ("(¹", "( 1"), ("{①", "{ 1"), ("x²", "x²")]
+)
+def test_raised_lowered_and_circled_digits_are_read_as_digits(
+    voice: HibariEngine, text: str, read_as: str
+) -> None:
+    pcm = b"".join(utter(voice, text, SpeechOptions()))
+    assert pcm == b"".join(utter(voice, read_as, SpeechOptions()))
 
 
 @pytest.mark.models

@@ -55,6 +55,16 @@ def test_wav_of_one_piece_has_its_true_length(serve: Serve) -> None:
         assert wav.getparams()[:4] == (1, 2, 16000, 11 * SAMPLES_PER_CHARACTER)
 
 
+def test_wav_of_a_voice_that_streams_does_not_wait_for_its_end(
+    serve: Serve, voice: FakeVoice
+) -> None:
+    voice.whole_pieces = False
+    answer = httpx.post(f"{serve().http}/api/tts", json={"text": "Hello world", "format": "wav"})
+    assert "Content-Length" not in answer.headers
+    with wave.open(io.BytesIO(answer.content)) as wav:
+        assert len(wav.readframes(10_000_000)) == 11 * SAMPLES_PER_CHARACTER * 2
+
+
 def test_wav_whose_length_is_not_known_yet_is_streamed_and_still_read_whole(serve: Serve) -> None:
     at = serve()
     answer = httpx.post(f"{at.http}/api/tts", json={"text": TWO_SENTENCES, "format": "wav"})

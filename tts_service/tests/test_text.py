@@ -38,6 +38,11 @@ def test_the_first_piece_of_a_long_sentence_is_a_clause() -> None:
     assert (pieces[1].opens, pieces[1].closes) == (False, True)
 
 
+def test_it_stays_whole_for_a_voice_that_streams() -> None:
+    text = "When the rain had stopped, the children went out to play in the garden again."
+    assert [piece.text for piece in split(text, short_first=False)] == [text]
+
+
 def test_without_a_comma_it_is_cut_before_a_word_that_opens_a_phrase() -> None:
     first, rest = spoken("The old man who lived beside the river sold his boat to a stranger.")
     assert first == "The old man who lived beside the river sold"[: len(first)]

@@ -63,6 +63,8 @@ class Engine(Protocol):
     name: str
     """The name in `TTS_MODEL` that picked this voice."""
     sample_rate_hz: int
+    whole_pieces: bool
+    """It makes a piece in one step, so a long first piece would delay the first sound."""
     max_parallel: int
     """How many generators are worth stepping at once, each from a thread of its own."""
 

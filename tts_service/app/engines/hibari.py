@@ -7,6 +7,7 @@ The model speaks a whole piece at once, so the step of this engine is a piece.
 from __future__ import annotations
 
 import threading
+import unicodedata
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,6 +33,7 @@ class HibariEngine:
 
     def __init__(self, name: str, *, max_parallel: int) -> None:
         self.name = name
+        self.whole_pieces = True
         self.max_parallel = max_parallel
         # The dictionaries take as long to load as the network: on two cores, load both at once.
         with ThreadPoolExecutor(1) as beside:
@@ -75,7 +77,10 @@ class HibariEngine:
     def _phonemes(self, text: str) -> list[str]:
         """The strings of phonemes that the voice speaks for `text`; none if it has no sound."""
         with self._front_end:
-            strings: list[str] = self._voice.phonemize(text)
+            try:
+                strings: list[str] = self._voice.phonemize(_with_plain_digits(text))
+            except Exception as error:
+                raise SynthesisError(f"hibari cannot read this text: {error}") from error
         return [s for s in strings if any(c.isalpha() for c in s)]
 
     def _trim(self, samples: Samples, trail_s: float) -> Samples:
@@ -86,3 +91,15 @@ class HibariEngine:
         start = max(0, int(loud[0]) - int(_EDGE_S * self.sample_rate_hz))
         end = int(loud[-1]) + int(trail_s * self.sample_rate_hz)
         return samples[start:end]
+
+
+def _with_plain_digits(text: str) -> str:
+    """Raised, lowered and circled digits as words of their own: "CO₂" is read "CO 2".
+
+    hibari takes every character that Unicode calls a digit for one that `int` can read. It knows
+    how to read ² and ³ itself.
+    """
+    return "".join(
+        f" {unicodedata.digit(c)}" if c.isdigit() and not c.isdecimal() and c not in "²³" else c
+        for c in text
+    )

@@ -57,6 +57,7 @@ class TacotronEngine:
         self.manifest = manifest
         self.name = manifest.name
         self.sample_rate_hz = manifest.sample_rate_hz
+        self.whole_pieces = False
         self.max_parallel = options.max_batch
         self.precision = _precision(manifest, options.precision)
         self.front_end = FrontEnd(manifest.text)
