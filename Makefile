@@ -9,10 +9,14 @@ PACKAGES := common tts_service asr_service gateway client deploy tests bench
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
+# Settings of the containers that may be given to make, as in `make up TTS_REPLICAS=3`.
+export OVERLAY TTS_REPLICAS ASR_REPLICAS
+
 .PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
+.PHONY: build up down logs logs-tts logs-asr logs-gateway test-containers
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(RUN) ## install what the fleet needs into .venv
 
@@ -24,11 +28,34 @@ demo: $(RUN) ## start the fleet, speak, listen, echo, compare the words, stop th
 run: $(RUN) ## run the fleet in the foreground; Ctrl-C stops it
 	@$(PY) -m deploy.run
 
-health: $(RUN) ## ask each service of a running fleet how it is
-	@$(PY) -m deploy.health
+health: ## ask each service of a running fleet how it is
+	@if [ ! -e $(RUN) ] && deploy/containers running; then deploy/containers health; \
+	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.health; fi
 
-test-client: $(RUN) ## speak to a running fleet and have it echo, with the client programs
-	@$(PY) -m deploy.try_clients
+test-client: ## speak to a running fleet and have it echo, with the client programs
+	@if [ ! -e $(RUN) ] && deploy/containers running; then deploy/compose run --rm client; \
+	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.try_clients; fi
+
+build: ## build the images (TTS_MODEL=… decides which voice is inside)
+	@deploy/compose --profile client build
+
+up: ## run the fleet in containers, and wait until all are healthy (TTS_REPLICAS=3, OVERLAY=dev)
+	@deploy/containers up
+
+down: ## stop and remove the fleet's containers
+	@deploy/compose down --remove-orphans
+
+logs: ## follow the logs of all containers
+	@deploy/compose logs --follow --tail 100
+
+logs-tts: ## follow the logs of one service; also logs-asr, logs-gateway
+	@deploy/compose logs --follow --tail 100 tts
+
+logs-asr:
+	@deploy/compose logs --follow --tail 100 asr
+
+logs-gateway:
+	@deploy/compose logs --follow --tail 100 gateway
 
 test: $(DEV) ## run all tests
 	$(PY) -m pytest
@@ -51,7 +78,8 @@ pins: $(DEV) ## renew constraints.txt from pyproject.toml (UPGRADE=1: all to the
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra dev \
 		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints.txt
 
-clean: ## remove environments, caches and what the demo wrote
+clean: ## remove environments, caches, what the demo wrote, and the fleet's containers and images
+	@deploy/containers clean
 	rm -rf .venv .venv-* .run .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
