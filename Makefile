@@ -4,7 +4,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := common tts_service asr_service gateway client deploy tests bench
+PACKAGES := common tts_service asr_service gateway client deploy tests tests_containers bench
 # The stamps are written by deploy/setup.py; `dev` includes `run`.
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
@@ -59,6 +59,9 @@ logs-gateway:
 
 test: $(DEV) ## run all tests
 	$(PY) -m pytest
+
+test-containers: $(DEV) ## build the images and test them, with an engine of its own where there is none
+	$(PY) -m deploy.ci $(PY) -m pytest -p no:cacheprovider tests_containers
 
 test-pythons: ## run the fast tests on Python 3.10 and 3.13, where they are installed
 	@python=$$(deploy/find_python) && "$$python" deploy/each_python.py

@@ -1,0 +1,47 @@
+"""The images, built once as a person builds them; a fleet of them for tests that do it no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests_containers.support import Fleet, docker
+
+StartFleet = Callable[..., Fleet]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def images() -> None:
+    """All four, by `make build`, with BuildKit."""
+    Fleet("fleet-test").make("build", timeout_s=900, DOCKER_BUILDKIT="1")
+
+
+def _start(stack: ExitStack, project: str, **env: str) -> Fleet:
+    fleet = Fleet(project, env)
+
+    def end() -> None:
+        # One that was stopped in its tracks must not be waited for.
+        for service in ("tts", "asr", "gateway"):
+            if ids := fleet.ids(service):
+                docker("kill", "--signal=CONT", *ids, check=False)
+        fleet.make("down")
+
+    stack.callback(end)
+    fleet.make("up")
+    return fleet
+
+
+@pytest.fixture(scope="module")
+def fleet(images: None) -> Iterator[Fleet]:
+    """One of each service, the same for all tests of a module."""
+    with ExitStack() as stack:
+        yield _start(stack, "fleet-test")
+
+
+@pytest.fixture
+def start_fleet(images: None) -> Iterator[StartFleet]:
+    """Call it with settings to have a fleet of one's own, to kill and hang at will."""
+    with ExitStack() as stack:
+        yield lambda **env: _start(stack, "fleet-test-own", **env)
