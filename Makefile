@@ -13,7 +13,7 @@ DEV := $(VENV)/.dev-installed
 export OVERLAY TTS_REPLICAS ASR_REPLICAS
 
 .PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
-.PHONY: build up down logs logs-tts logs-asr logs-gateway test-containers
+.PHONY: build up down logs logs-tts logs-asr logs-gateway swarm-deploy test-containers
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,9 @@ logs-asr:
 
 logs-gateway:
 	@deploy/compose logs --follow --tail 100 gateway
+
+swarm-deploy: ## run or update the fleet on a Docker Swarm, from one of its managers
+	@deploy/containers swarm_deploy
 
 test: $(DEV) ## run all tests
 	$(PY) -m pytest
