@@ -18,8 +18,11 @@ def images() -> None:
     Fleet("fleet-test").make("build", timeout_s=900, DOCKER_BUILDKIT="1")
 
 
-def _start(stack: ExitStack, project: str, **env: str) -> Fleet:
-    fleet = Fleet(project, env)
+OWN_FIRST_PORT = 19000
+"""Of a test's own fleet: the module's may be up at the same time."""
+
+
+def _start(stack: ExitStack, fleet: Fleet) -> Fleet:
 
     def end() -> None:
         # One that was stopped in its tracks must not be waited for.
@@ -37,11 +40,11 @@ def _start(stack: ExitStack, project: str, **env: str) -> Fleet:
 def fleet(images: None) -> Iterator[Fleet]:
     """One of each service, the same for all tests of a module."""
     with ExitStack() as stack:
-        yield _start(stack, "fleet-test")
+        yield _start(stack, Fleet("fleet-test"))
 
 
 @pytest.fixture
 def start_fleet(images: None) -> Iterator[StartFleet]:
     """Call it with settings to have a fleet of one's own, to kill and hang at will."""
     with ExitStack() as stack:
-        yield lambda **env: _start(stack, "fleet-test-own", **env)
+        yield lambda **env: _start(stack, Fleet("fleet-test-own", env, first_port=OWN_FIRST_PORT))

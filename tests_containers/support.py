@@ -18,7 +18,8 @@ from deploy.local import ROOT
 SERVICES = ("tts", "asr", "gateway")
 PREFIX = "fleet-test"
 """Of the images' names: those of a fleet that runs on the same engine are left alone."""
-PORTS = {"gateway": 18000, "asr": 18081, "tts": 18082}
+FIRST_PORT = 18000
+OFFSETS = {"gateway": 0, "asr": 81, "tts": 82}
 
 
 def run(
@@ -85,10 +86,11 @@ class Fleet:
     project: str
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path = ROOT
+    first_port: int = FIRST_PORT
 
     @property
     def environment(self) -> dict[str, str]:
-        ports = {f"{name.upper()}_PORT": str(port) for name, port in PORTS.items()}
+        ports = {f"{name.upper()}_PORT": str(self.port(name)) for name in OFFSETS}
         mine = {"COMPOSE_PROJECT_NAME": self.project, "IMAGE_PREFIX": PREFIX}
         return {**mine, **ports, **self.env}
 
@@ -110,8 +112,11 @@ class Fleet:
         )
         return found.split()
 
+    def port(self, name: str = "gateway") -> int:
+        return self.first_port + OFFSETS[name]
+
     def url(self, name: str = "gateway", scheme: str = "http") -> str:
-        return f"{scheme}://127.0.0.1:{PORTS[name]}"
+        return f"{scheme}://127.0.0.1:{self.port(name)}"
 
     @property
     def ws(self) -> str:

