@@ -104,13 +104,20 @@ class Replicas:
         were full a moment ago. If there is none of both, one of the rest: better to ask in vain
         than to refuse what could be served.
         """
-        now = self._clock()
-        mixed = random.sample(self.known, len(self._known))
-        ready = [replica for replica in mixed if replica.state == READY]
-        if ready:
-            yield from sorted(ready, key=lambda r: (r.full_until > now, r.in_flight))
-        elif mixed:
-            yield min(mixed, key=lambda r: r.failed_at)
+        asked: list[Replica] = []
+        while True:
+            # Anew each time: waiting for one may have taken long, and others have gone meanwhile.
+            now = self._clock()
+            left = [r for r in random.sample(self.known, len(self._known)) if r not in asked]
+            ready = [replica for replica in left if replica.state == READY]
+            if ready:
+                best = min(ready, key=lambda r: (r.full_until > now, r.in_flight))
+            elif left and not asked:
+                best = min(left, key=lambda r: r.failed_at)
+            else:
+                return
+            asked.append(best)
+            yield best
 
     def full(self, replica: Replica, for_s: float) -> None:
         """It refused as busy: others are asked first for that long."""

@@ -104,6 +104,14 @@ def test_a_failure_outweighs_an_answer_that_was_asked_for_before_it(world: World
     assert "a" not in world.order()
 
 
+def test_one_that_is_out_since_the_first_was_asked_is_not_asked(world: World) -> None:
+    order = world.replicas.in_order()
+    first = next(order).host
+    second, third = (host for host in "abc" if host != first)
+    world.replicas.eject(world[second], "unreachable")
+    assert [replica.host for replica in order] == [third]
+
+
 def test_if_none_is_ready_the_one_that_failed_longest_ago_is_tried(world: World) -> None:
     for host in ("b", "a", "c"):
         world.now += 1
