@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests_containers.support import Fleet, docker
+from tests_containers.support import SERVICES, Fleet, go_on
 
 StartFleet = Callable[..., Fleet]
 
@@ -26,9 +26,9 @@ def _start(stack: ExitStack, fleet: Fleet) -> Fleet:
 
     def end() -> None:
         # One that was stopped in its tracks must not be waited for.
-        for service in ("tts", "asr", "gateway"):
-            if ids := fleet.ids(service):
-                docker("kill", "--signal=CONT", *ids, check=False)
+        for service in SERVICES:
+            for container in fleet.ids(service):
+                go_on(container)
         fleet.make("down")
 
     stack.callback(end)

@@ -137,3 +137,13 @@ def events(container: str) -> list[dict[str, Any]]:
 def spoken_by(container: str) -> int:
     """How many utterances a replica has spoken, by its log."""
     return sum(event["event"] == "utterance.done" for event in events(container))
+
+
+def stop(container: str) -> None:
+    """SIGSTOP to all that runs in it: it keeps its connections and says nothing any more."""
+    docker("exec", container, "bash", "-c", "kill -STOP -1")
+
+
+def go_on(container: str) -> None:
+    """The end of `stop`."""
+    docker("exec", container, "bash", "-c", "kill -CONT -1", check=False)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.wire import Utterance, open_ws, read_utterance
 from tests_containers.conftest import StartFleet
-from tests_containers.support import Fleet, docker, spoken_by, wait_for
+from tests_containers.support import Fleet, docker, go_on, spoken_by, stop, wait_for
 
 END = '{"type":"end"}'
 SHORT = "Hello world."
@@ -75,7 +75,7 @@ def test_a_replica_killed_under_load_takes_only_its_own_streams_with_it(three: F
 
 def test_a_replica_that_hangs_costs_one_timeout_and_then_nothing(three: Fleet) -> None:
     victim = three.ids("tts")[0]
-    docker("kill", "--signal=STOP", victim)
+    stop(victim)
     took = []
     statuses: Counter[int] = Counter()
     for _ in range(25):
@@ -87,5 +87,5 @@ def test_a_replica_that_hangs_costs_one_timeout_and_then_nothing(three: Fleet) -
     assert ready(three) == 2
     for _ in range(6):
         assert speak(three).closing == END
-    docker("kill", "--signal=CONT", victim)
+    go_on(victim)
     wait_for(lambda: ready(three) == 3, what="it is taken back")
