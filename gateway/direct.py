@@ -51,10 +51,12 @@ async def _carry(
         log.warning("direct.away", host=host, port=port, error=str(error))
         writer.close()
         return
-    # A side that has finished sending may still be answered: each direction ends by itself.
-    await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
-    for end in (writer, there_writer):
-        end.close()
+    try:
+        # A side that has finished sending may still be answered: each direction ends by itself.
+        await asyncio.gather(_copy(reader, there_writer), _copy(there_reader, writer))
+    finally:
+        for end in (writer, there_writer):
+            end.close()
 
 
 async def _connect(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
