@@ -9,11 +9,17 @@ PACKAGES := common tts_service asr_service gateway client deploy tests tests_con
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
+VOICES := .venv-voices
+TORCH := 2.13.0
+VOICES_RUN := $(VOICES)/.voices-installed
+VOICES_DEV := $(VOICES)/.voices-dev-installed
+
 # Settings of the containers that may be given to make, as in `make up TTS_REPLICAS=3`.
 export OVERLAY TTS_REPLICAS ASR_REPLICAS
 
 .PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
 .PHONY: build up down logs logs-tts logs-asr logs-gateway swarm-deploy test-containers
+.PHONY: voice test-voices bench-tacotron
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +75,15 @@ test-containers: $(DEV) ## build the images and test them, with an engine of its
 test-pythons: ## run the fast tests on Python 3.10 and 3.13, where they are installed
 	@python=$$(deploy/find_python) && "$$python" deploy/each_python.py
 
+voice: $(VOICES_RUN) ## download, convert and prove the voice tacotron2-DDC (VOICE=name: another)
+	OMP_NUM_THREADS=1 $(VOICES)/bin/python -W ignore -m tts_service.voices prepare $(VOICE)
+
+test-voices: $(VOICES_DEV) ## compare the Tacotron2 engine with Coqui (installs torch: minutes)
+	OMP_NUM_THREADS=1 $(VOICES)/bin/python -m pytest tts_service/tests_voices
+
+bench-tacotron: $(VOICES_DEV) ## measure the Tacotron2 engine against Coqui
+	$(VOICES)/bin/python -W ignore -m bench.tacotron
+
 lint: $(DEV) ## ruff, black and mypy, changing nothing
 	$(PY) -m ruff check .
 	$(PY) -m black --quiet --check .
@@ -83,6 +98,10 @@ format: $(DEV) ## put the code into shape
 pins: $(DEV) ## renew constraints.txt from pyproject.toml (UPGRADE=1: all to the newest)
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra dev \
 		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints.txt
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra voices-dev \
+		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints-voices.txt
+	@# Coqui leaves torch to the user, so no package asks for it and the line is written by hand.
+	echo "torch==$(TORCH)" >> constraints-voices.txt
 
 clean: ## remove environments, caches, what the demo wrote, and the fleet's containers and images
 	@deploy/containers clean
@@ -94,3 +113,9 @@ $(RUN): pyproject.toml constraints.txt
 
 $(DEV): pyproject.toml constraints.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py dev --venv $(VENV)
+
+$(VOICES_RUN): pyproject.toml constraints-voices.txt
+	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices --venv $(VOICES)
+
+$(VOICES_DEV): pyproject.toml constraints-voices.txt
+	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices-dev --venv $(VOICES)

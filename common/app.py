@@ -15,6 +15,7 @@ from common.boundary import FaultBoundaryMiddleware
 from common.error_handlers import add_error_handlers
 from common.lifecycle import Lifecycle
 from common.logger import configure_logging, get_logger
+from common.origin import WebSocketOriginMiddleware
 from common.request_id import HEADER, RequestIdMiddleware
 from common.settings import CommonSettings, unknown_variables
 
@@ -63,6 +64,8 @@ def create_app(
         app.include_router(router)
     add_error_handlers(app)
     # The last one added is the outermost.
+    if "*" not in settings.cors_origins:
+        app.add_middleware(WebSocketOriginMiddleware, allowed=settings.cors_origins)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -6,10 +6,12 @@ Inside the middleware that sets ids and logs, so that the answer has its id and 
 from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from common.error_handlers import error_response
 from common.errors import Internal
 from common.logger import get_logger
+from common.websocket import refuse
 
 log = get_logger(__name__)
 
@@ -37,5 +39,11 @@ class FaultBoundaryMiddleware:
             await self.app(scope, receive, watch)
         except Exception as error:
             log.error("request.failed", exc_info=error)
-            if not begun and scope["type"] == "http":
-                await error_response(Internal(FAULT))(scope, receive, send)
+            if not begun:
+                await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await refuse(WebSocket(scope, receive, send), Internal(FAULT))
+        else:
+            await error_response(Internal(FAULT))(scope, receive, send)

@@ -6,6 +6,7 @@
         EmptyText           nothing in the text can be spoken
         EmptyAudio          the body holds no audio
       Unauthorized          unknown or missing key
+      ForbiddenOrigin       a browser's page that may not use this server
       TooLarge              text, body or message over its limit
       UndecodableAudio      not audio, or audio that cannot be decoded
       RateLimited           the caller's own limit is reached
@@ -94,6 +95,10 @@ class EmptyAudio(BadRequest):
 
 class Unauthorized(SpeechError):
     code, http_status, close_code = "unauthorized", 401, 1008
+
+
+class ForbiddenOrigin(SpeechError):
+    code, http_status, close_code = "forbidden_origin", 403, 1008
 
 
 class TooLarge(SpeechError):

@@ -1,6 +1,6 @@
 """The messages of the wire contract, as they are validated and as they are written.
 
-The words are those of the contract: `/ws/tts` in its simple mode, and the JSON answers.
+The words are those of the contract: `/ws/tts` in its simple mode, queries, bodies, JSON answers.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from typing_extensions import Self
 
 from common.errors import BadRequest, NotJson, in_words
+from common.pcm import Container, PcmQuery, SampleRateHz
 
 END = '{"type":"end"}'
 """The text frame that follows the last audio of an utterance, exactly so."""
@@ -59,6 +60,29 @@ class SpeakRequest(Message):
         if self.segments is not None:
             return " ".join(segment.text for segment in self.segments)
         return self.text or ""
+
+
+class SpeechBody(Message):
+    """The body of `POST /api/tts`."""
+
+    text: Annotated[Text, Field(examples=["Hello world"])]
+    sample_rate: SampleRateHz | None = Field(default=None, description="Hz; default: TTS_SR")
+    speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the voice's own pace")
+    format: Container = "s16le"
+
+
+class SttQuery(PcmQuery):
+    """The query of `POST /api/stt/bytes`."""
+
+    lang: str = Field(
+        default="en", min_length=2, max_length=8, description="Language, by Whisper's code for it."
+    )
+
+
+class EchoQuery(PcmQuery):
+    """The query of `POST /api/echo-bytes`."""
+
+    fmt: Container = Field(default="s16le", description="What the answer is: raw PCM or WAV.")
 
 
 class Segment(BaseModel):

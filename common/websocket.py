@@ -6,8 +6,7 @@ A client that reads nothing any more takes no close frame either, so none of the
 from __future__ import annotations
 
 import anyio
-from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from common.error_handlers import error_response
 from common.errors import SpeechError

@@ -3,6 +3,7 @@
     python3 deploy/setup.py run            what the fleet needs, into .venv
     python3 deploy/setup.py dev            that, and what tests and lint need
     python3 deploy/setup.py dev --venv .venv-3.10
+    python3 deploy/setup.py voices --venv .venv-voices    what prepares voices (torch, Coqui)
 
 Uses nothing but the standard library: it runs before anything is installed. What goes wrong ends in
 a sentence that says what to do; all that pip says is in `setup.log` in the environment. A stamp in
@@ -20,8 +21,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-INCLUDED = {"run": ("run",), "dev": ("run", "dev")}
+INCLUDED = {
+    "run": ("run",),
+    "dev": ("run", "dev"),
+    "voices": ("voices",),
+    "voices-dev": ("voices", "voices-dev"),
+}
 """Each extra with those that come with it: their stamps are written too."""
+
+CONSTRAINTS = {"voices": "constraints-voices.txt", "voices-dev": "constraints-voices.txt"}
+"""Where an extra's versions are pinned, if not in constraints.txt: torch stays out of that one."""
+
+FIRST = {"voices": ("torch", "six"), "voices-dev": ("torch", "six")}
+"""Installed before the extra. Coqui leaves torch to the user, who may want a build of their own:
+PIP_EXTRA_INDEX_URL chooses where it comes from, and one that is there already stays."""
 
 FINDINGS = (
     (
@@ -96,27 +109,31 @@ def make_venv(venv: Path) -> Path:
 def install(python: Path, extra: str, log: Path) -> None:
     """Install the project, editable, with `extra` at the pinned versions. Raises `SetupError`."""
     say(f"installing the pinned packages; this takes a minute or two the first time (log: {log})")
+    constraints = CONSTRAINTS.get(extra, "constraints.txt")
+    first = FIRST.get(extra, ())
     with log.open("w", encoding="utf-8") as output:
-        status = subprocess.run(
-            [
-                str(python),
-                "-m",
-                "pip",
-                "install",
-                "--no-input",
-                "--disable-pip-version-check",
-                "--constraint",
-                "constraints.txt",
-                "--editable",
-                f".[{extra}]",
-            ],
-            cwd=ROOT,
-            # pip's messages are searched for what went wrong: have them in English.
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        ).returncode
+        for wanted in filter(None, (first, ("--editable", f".[{extra}]"))):
+            status = subprocess.run(
+                [
+                    str(python),
+                    "-m",
+                    "pip",
+                    "install",
+                    "--no-input",
+                    "--disable-pip-version-check",
+                    "--constraint",
+                    constraints,
+                    *wanted,
+                ],
+                cwd=ROOT,
+                # pip's messages are searched for what went wrong: have them in English.
+                env={**os.environ, "LC_ALL": "C.UTF-8"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            ).returncode
+            if status:
+                break
     if status:
         said = log.read_text(encoding="utf-8", errors="replace")
         raise SetupError(f"{explain(said)} All that pip said is in {log}.")

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from deploy.local import LocalFleet
-from tests.support.speech import hear, say, words
+from deploy.words import words
+from tests.support.speech import hear, say
 from tests.support.wire import open_ws, read_utterance
 
 pytestmark = pytest.mark.fleet

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from deploy.local import LocalFleet
+from deploy.words import words
 from tests.conftest import StartFleet
-from tests.support.speech import hear, say, words
+from tests.support.speech import hear, say
 
 pytestmark = pytest.mark.fleet
 

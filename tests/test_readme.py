@@ -54,7 +54,7 @@ def test_every_example_of_the_api_answers_what_the_readme_says(
         for name, port in DEFAULT_PORTS.items():
             command = command.replace(f"localhost:{port}", f"127.0.0.1:{fleet.ports[name]}")
         ended = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
+            ["/bin/bash", "-euo", "pipefail", "-c", command],
             cwd=tmp_path,
             env={**os.environ, "PATH": path},
             capture_output=True,

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from deploy.local import LocalFleet
-from tests.support.speech import RATE_HZ, hear, say, word_error_rate, words
+from deploy.words import words
+from tests.support.speech import RATE_HZ, hear, say, word_error_rate
 
 pytestmark = pytest.mark.fleet
 

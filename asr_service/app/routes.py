@@ -5,19 +5,21 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from pydantic import Field
 
 from asr_service.app.service import RecognitionService
 from common.body import read_body
 from common.disconnect import unless_gone
-from common.pcm import PcmQuery
-from common.protocol import Transcript
-
-
-class SttQuery(PcmQuery):
-    lang: str = Field(
-        default="en", min_length=2, max_length=8, description="Language, by Whisper's code for it."
-    )
+from common.errors import (
+    BadRequest,
+    Busy,
+    Draining,
+    EmptyAudio,
+    Loading,
+    RecognitionFailed,
+    TooLarge,
+)
+from common.openapi import errors, pcm_body
+from common.protocol import SttQuery, Transcript
 
 
 def router(service: RecognitionService) -> APIRouter:
@@ -27,13 +29,10 @@ def router(service: RecognitionService) -> APIRouter:
     @routes.post(
         "/api/stt/bytes",
         summary="Raw PCM to text with times",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "description": "s16le samples",
-                "content": {"application/octet-stream": {"schema": {"format": "binary"}}},
-            }
-        },
+        responses=errors(
+            BadRequest, EmptyAudio, TooLarge, RecognitionFailed, Busy, Loading, Draining
+        ),
+        openapi_extra=pcm_body(),
     )
     async def stt_bytes(request: Request, query: Annotated[SttQuery, Query()]) -> Transcript:
         service.check_open()

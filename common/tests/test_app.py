@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -33,7 +34,7 @@ LIMIT = 1000
 class Toy:
     """An app whose routes do one thing each, and what they saw."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.held_let_go = threading.Event()
         self.work_cancelled = threading.Event()
         self.lifecycle = Lifecycle(drain_seconds=1)
@@ -69,6 +70,10 @@ class Toy:
         async def refused(websocket: WebSocket) -> None:
             await refuse(websocket, Busy("Full.", retry_after_s=9))
 
+        @routes.websocket("/fault")
+        async def faulty(_: WebSocket) -> None:
+            raise RuntimeError("secret detail")
+
         @routes.websocket("/accepted")
         async def accepted(websocket: WebSocket) -> None:
             await websocket.accept()
@@ -83,7 +88,7 @@ class Toy:
         self.app = create_app(
             service="toy",
             summary="A toy.",
-            settings=CommonSettings(log_format="json"),
+            settings=CommonSettings(log_format="json", **settings),
             lifecycle=self.lifecycle,
             routers=[routes, health_router("toy", self.lifecycle)],
             run=run,
@@ -160,6 +165,14 @@ def test_every_refusal_has_the_one_shape(
     assert answer.headers["X-Request-ID"] == "e1"
 
 
+def test_a_websocket_that_fails_before_it_began_is_refused_in_the_same_shape(at: Served) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        open_ws(f"{at.ws}/fault").__enter__()
+    response = refusal.value.response
+    assert response.status_code == 500
+    assert json.loads(response.body or b"")["error"]["code"] == "internal"
+
+
 def test_a_full_service_says_when_to_come_back_over_http_and_over_websocket(at: Served) -> None:
     assert httpx.get(f"{at.http}/busy").headers["Retry-After"] == "9"
     with pytest.raises(InvalidStatus) as refusal:
@@ -207,7 +220,8 @@ def test_a_stream_that_fails_is_broken_off_not_ended(at: Served, toy: Toy, kind:
 
 def test_a_stream_whose_client_leaves_is_let_go(at: Served, toy: Toy) -> None:
     with httpx.stream("GET", f"{at.http}/stream/endless") as answer:
-        assert next(answer.iter_raw()) == b"some"
+        body = answer.iter_raw()
+        assert next(body) == b"some"
         assert not toy.held_let_go.is_set()
     assert toy.held_let_go.wait(5)
 
@@ -226,6 +240,34 @@ def test_live_is_not_ready(toy: Toy) -> None:
         assert answer.json()["status"] == "loading"
         assert answer.json()["reason"] == "loading the voice"
         assert httpx.get(f"{at.http}/healthz").json()["status"] == "ok"
+
+
+def test_browsers_may_come_from_the_origins_that_are_named_and_programs_from_anywhere() -> None:
+    home, elsewhere = "https://home.example", "https://elsewhere.example"
+    with served(Toy(cors_origins=(home,)).app) as at:
+        for headers in ({}, {"Origin": home}):
+            with open_ws(f"{at.ws}/accepted", additional_headers=headers) as ws:
+                assert ws.recv()
+        with pytest.raises(InvalidStatus) as refusal:
+            open_ws(f"{at.ws}/accepted", additional_headers={"Origin": elsewhere}).__enter__()
+        response = refusal.value.response
+        assert response.status_code == 403
+        assert json.loads(response.body or b"")["error"]["code"] == "forbidden_origin"
+        allowed = httpx.get(f"{at.http}/id", headers={"Origin": home})
+        assert allowed.headers["Access-Control-Allow-Origin"] == home
+        refused = httpx.get(f"{at.http}/id", headers={"Origin": elsewhere})
+        assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+def test_by_default_browsers_may_come_from_anywhere(at: Served) -> None:
+    with open_ws(f"{at.ws}/accepted", additional_headers={"Origin": "https://a.example"}) as ws:
+        assert ws.recv()
+
+
+def test_only_the_hosts_that_are_named_are_answered() -> None:
+    with served(Toy(allowed_hosts=("127.0.0.1", "speech.example")).app) as at:
+        assert httpx.get(f"{at.http}/id", headers={"Host": "speech.example"}).status_code == 200
+        assert httpx.get(f"{at.http}/id", headers={"Host": "evil.example"}).status_code == 400
 
 
 def test_each_log_line_is_json_with_the_request_id(

@@ -2,8 +2,11 @@
 
 import io
 import wave
+from collections.abc import Callable
 
+import av
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,7 +53,30 @@ def test_wav_of_known_length_is_read_back() -> None:
         assert reader.readframes(1000) == pcm
 
 
-def test_wav_of_unknown_length_is_read_to_its_end() -> None:
-    pcm = bytes(range(200))
-    with wave.open(io.BytesIO(wav_header(16000, None) + pcm)) as reader:
-        assert reader.readframes(1000) == pcm
+PCM = bytes(range(200))
+
+
+def by_python(wav: bytes) -> bytes:
+    with wave.open(io.BytesIO(wav)) as reader:
+        frames: bytes = reader.readframes(1_000_000)
+    return frames
+
+
+def by_libsndfile(wav: bytes) -> bytes:
+    samples, _ = soundfile.read(io.BytesIO(wav), dtype="int16")
+    return bytes(samples.astype("<i2").tobytes())
+
+
+def by_ffmpeg(wav: bytes) -> bytes:
+    frames: list[bytes] = []
+    with av.open(io.BytesIO(wav)) as container:
+        frames += (frame.to_ndarray().tobytes() for frame in container.decode(audio=0))
+    return b"".join(frames)
+
+
+@pytest.mark.parametrize("read", [by_python, by_libsndfile, by_ffmpeg])
+@pytest.mark.parametrize("data_bytes", [len(PCM), None])
+def test_wav_is_read_whole_by_common_readers_with_and_without_its_length(
+    read: Callable[[bytes], bytes], data_bytes: int | None
+) -> None:
+    assert read(wav_header(16000, data_bytes) + PCM) == PCM

@@ -6,40 +6,45 @@
 # stage that a Dockerfile has.
 set -eu
 
+VENV=${VENV:-/opt/voices}
+VOICES=${VOICES:-/voices}
+OTHERWISE="Set TTS_MODEL=hibari/heart for the embedded voice, which needs no download, or \
+TTS_VOICES_BASE_URL to a mirror of the voices' releases."
+
 case $TTS_MODEL in
-    hibari/*)
-        mkdir -p /voices
+    hibari/heart)
+        mkdir -p "$VOICES"
         exit 0
+        ;;
+    tts_models/*) ;;
+    *)
+        echo "There is no voice $TTS_MODEL, so the image is not built. $OTHERWISE" >&2
+        exit 1
         ;;
 esac
 
+# Versions are pinned apart from those of the services, which need no torch.
+install() {
+    PIP_EXTRA_INDEX_URL=${TORCH_INDEX_URL-} pip --python "$VENV/bin/python" install --no-input \
+        --no-cache-dir --disable-pip-version-check --constraint constraints-voices.txt "$@"
+}
+
 case $1 in
     install)
-        if ! grep -q '^voices = ' pyproject.toml; then
-            echo "TTS_MODEL=$TTS_MODEL cannot be prepared: this version has only the embedded voice." \
-                "Build with TTS_MODEL=hibari/heart." >&2
-            exit 1
-        fi
-        python -m venv --without-pip /opt/voices
+        python -m venv --without-pip "$VENV"
         python deploy/image/requirements.py voices >/tmp/requirements.txt
-        pins=constraints-voices.txt
-        [ -f "$pins" ] || pins=/dev/null
-        # Reading and checking a voice needs no accelerator: $TORCH_INDEX_URL is for an index with
-        # builds of torch for the CPU, which are a tenth as large.
-        pip --python /opt/voices/bin/python install --no-input --no-cache-dir \
-            --disable-pip-version-check --constraint "$pins" \
-            ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch torchaudio
-        pip --python /opt/voices/bin/python install --no-input --no-cache-dir \
-            --disable-pip-version-check --constraint "$pins" --requirement /tmp/requirements.txt
+        # Coqui leaves torch to the user. Making a voice needs no accelerator: TORCH_INDEX_URL is for
+        # an index with builds for the CPU, which are a tenth as large.
+        install torch six
+        install --requirement /tmp/requirements.txt
         ;;
     prepare)
-        # The downloads stay in this stage, what was made of them goes into the image.
-        if ! /opt/voices/bin/python -m tts_service.voices --voices-dir /voices prepare "$TTS_MODEL"; then
-            echo "The voice $TTS_MODEL could not be prepared, so the image is not built. Set" \
-                "TTS_MODEL=hibari/heart for the embedded voice, which needs no download, or" \
-                "TTS_VOICES_BASE_URL to a mirror of the voice's releases." >&2
+        if ! OMP_NUM_THREADS=1 "$VENV/bin/python" -m tts_service.voices --voices-dir "$VOICES" \
+            prepare "$TTS_MODEL"; then
+            echo "The voice $TTS_MODEL could not be made, so the image is not built. $OTHERWISE" >&2
             exit 1
         fi
-        rm -rf /voices/.downloads
+        # What it was made of stays in this stage.
+        rm -rf "$VOICES/.downloads"
         ;;
 esac

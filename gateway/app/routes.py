@@ -10,24 +10,35 @@ from urllib.parse import urlencode
 import httpx
 from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi.responses import Response
-from pydantic import Field
 
 from common.admission import Admission
 from common.body import read_body
 from common.disconnect import unless_gone
-from common.errors import SpeechError
+from common.errors import (
+    BadRequest,
+    Busy,
+    Draining,
+    EmptyAudio,
+    EmptyText,
+    Loading,
+    RecognitionFailed,
+    SpeechError,
+    SynthesisFailed,
+    TooLarge,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from common.lifecycle import Lifecycle
-from common.pcm import Container, PcmQuery
+from common.openapi import AUDIO, errors, json_body, pcm_body
+from common.protocol import EchoQuery, SpeechBody, SttQuery, Transcript
 from common.streaming import AudioStream
 from common.websocket import refuse
 from gateway.app import echo
 from gateway.app.relay import Relay
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import Upstream, UpstreamAnswer, passed_headers
+from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers, passed_headers
 
-
-class EchoQuery(PcmQuery):
-    fmt: Container = Field(default="s16le", description="What the answer is: raw PCM or WAV.")
+_RELAYED = (BadRequest, TooLarge, UpstreamFailed, Busy, Loading, Draining, UpstreamTimeout)
 
 
 def router(
@@ -71,7 +82,7 @@ def router(
         )
         answer = await unless_gone(request, held.enter_async_context(asking))
         headers = passed_headers(answer.headers) | extra_headers
-        media_type = headers.pop("content-type")
+        media_type = headers.pop("content-type", "application/octet-stream")
         return AudioStream(
             tts.chunks(answer), held.pop_all(), media_type=media_type, headers=headers
         )
@@ -81,7 +92,7 @@ def router(
         try:
             lifecycle.check()
             async with sessions.slot(), tts.websocket("/ws/tts", websocket.url.query) as upstream:
-                await websocket.accept()
+                await websocket.accept(headers=handshake_headers(upstream))
                 await Relay(
                     websocket, upstream, name=tts.name, lifecycle=lifecycle, settings=settings
                 ).run()
@@ -90,15 +101,28 @@ def router(
         except UpstreamAnswer as refusal:
             await websocket.send_denial_response(as_response(refusal))
 
-    @routes.post("/api/stt/bytes", summary="Raw PCM to text with times")
-    async def stt_bytes(request: Request) -> Response:
+    @routes.post(
+        "/api/stt/bytes",
+        summary="Raw PCM to text with times",
+        response_model=Transcript,
+        responses=errors(*_RELAYED, EmptyAudio, RecognitionFailed),
+        openapi_extra=pcm_body(),
+    )
+    async def stt_bytes(request: Request, query: Annotated[SttQuery, Query()]) -> Response:
         async with admitted():
             body = await body_of(request)
-            answer = await recognition(request, body, request.url.query)
+            query.pcm.check(body)
+            answer = await recognition(request, body, urlencode(query.model_dump()))
             echo.transcript_of(answer)
             return Response(answer.content, headers=passed_headers(answer.headers))
 
-    @routes.post("/api/tts", summary="Text to speech, streamed", response_class=Response)
+    @routes.post(
+        "/api/tts",
+        summary="Text to speech, streamed while it is synthesized",
+        response_class=Response,
+        responses=AUDIO | errors(*_RELAYED, EmptyText, SynthesisFailed),
+        openapi_extra=json_body(SpeechBody),
+    )
     async def post_tts(request: Request) -> Response:
         async with AsyncExitStack() as held:
             await held.enter_async_context(admitted())
@@ -108,7 +132,8 @@ def router(
         "/api/echo-bytes",
         summary="Speech to text to speech",
         response_class=Response,
-        responses={200: {"content": {"audio/pcm": {}, "audio/wav": {}}}},
+        responses=AUDIO | errors(*_RELAYED, EmptyAudio, RecognitionFailed, SynthesisFailed),
+        openapi_extra=pcm_body(),
     )
     async def echo_bytes(request: Request, query: Annotated[EchoQuery, Query()]) -> Response:
         async with AsyncExitStack() as held:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -35,6 +36,17 @@ def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if name.lower() in _PASSED_HEADERS
         or (name.lower().startswith("x-") and name.lower() != HEADER.lower())
     }
+
+
+def handshake_headers(upstream: ClientConnection) -> list[tuple[bytes, bytes]]:
+    """What an upstream says of its audio when it accepts a WebSocket, for our own acceptance."""
+    assert upstream.response is not None
+    given = passed_headers(dict(upstream.response.headers.raw_items()))
+    return [
+        (name.lower().encode(), value.encode())
+        for name, value in given.items()
+        if name.lower().startswith("x-")
+    ]
 
 
 @dataclass
@@ -229,7 +241,7 @@ class Upstream:
                 headers = dict(answer.headers.raw_items())
                 body = bytes(answer.body or b"")
                 raise self._refusal(answer.status_code, body, headers) from None
-            except TimeoutError:
+            except (TimeoutError, asyncio.TimeoutError):  # two classes on Python 3.10
                 raise self._timed_out() from None
             except (OSError, InvalidHandshake) as error:
                 raise self._failed(error) from error

@@ -24,10 +24,18 @@ def test_frames_are_passed_on_as_they_are(serve: Serve, tts: Served) -> None:
     assert got.closing == '{"type":"end"}'
 
 
-def test_compression_is_not_used_even_if_offered(serve: Serve) -> None:
-    from websockets.sync.client import connect
+def test_the_handshake_says_what_audio_will_come(serve: Serve, tts: Served) -> None:
+    at = serve()
+    for where in (tts, at):
+        with open_ws(f"{where.ws}/ws/tts") as ws:
+            assert ws.response is not None
+            assert ws.response.headers["X-Sample-Rate"] == "16000"
+            assert ws.response.headers["X-Channels"] == "1"
+            assert len(ws.response.headers.get_all("X-Request-ID")) == 1
 
-    with connect(f"{serve().ws}/ws/tts", compression="deflate") as ws:
+
+def test_compression_is_not_used_even_if_offered(serve: Serve) -> None:
+    with open_ws(f"{serve().ws}/ws/tts", compression="deflate") as ws:
         assert ws.response is not None
         assert "Sec-WebSocket-Extensions" not in ws.response.headers
         assert speak(ws, "Hello world").closing == '{"type":"end"}'
@@ -91,13 +99,16 @@ def test_the_gateways_own_limit_refuses_the_upgrade_too(serve: Serve) -> None:
         assert speak(ws, "Hello").closing == '{"type":"end"}'
 
 
-def test_a_client_that_leaves_stops_the_voice_behind(serve: Serve, voice: FakeVoice) -> None:
+def test_a_client_that_leaves_stops_the_voice_behind(
+    serve: Serve, voice: FakeVoice, tts: Served
+) -> None:
     at = serve()
     voice.gate.clear()
     with open_ws(f"{at.ws}/ws/tts") as ws:
         ws.send(json.dumps({"text": "A sentence. " * 300}))
         wait_for(lambda: voice.open_generators == 1)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    lifecycles = [at.app.state.lifecycle, tts.app.state.lifecycle]
+    wait_for(lambda: all(lifecycle.under_way == 0 for lifecycle in lifecycles))
     voice.gate.set()
     assert voice.closed.wait(5)
     assert voice.steps <= 3

@@ -12,7 +12,7 @@ from asr_service.app.engine import RecognitionCancelled, RecognitionOptions
 from common.audio import Samples, decode_s16le
 from common.pcm import PcmFormat
 from common.protocol import Segment, Transcript
-from tts_service.app.engines.base import SynthesisError
+from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
 
 SAMPLES_PER_CHARACTER = 800
 """Of the fake voice at 16 kHz: 50 ms a character."""
@@ -45,7 +45,13 @@ class FakeVoice:
         return any(c.isalnum() for c in text)
 
     def synthesize(
-        self, text: str, *, speed: float, opens: bool, closes: bool
+        self,
+        text: str,
+        *,
+        speed: float,
+        opens: bool,
+        closes: bool,
+        listener: Listener = NOBODY,
     ) -> Generator[Samples, None, None]:
         self.open_generators += 1
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ def served(
     app: FastAPI, *, ready: bool = True, host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[Served]:
     """Yields once `/readyz` is 200 (or, with `ready=False`, once `/healthz` is)."""
+    # A service sends all logs of its process its own way; here they go on to be pytest's.
+    handlers = logging.getLogger().handlers[:]
     listener = bind(host, port)
     port = listener.getsockname()[1]
     server = uvicorn.Server(uvicorn_config(app))
@@ -49,6 +52,7 @@ def served(
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive(), "the server did not stop"
+        logging.getLogger().handlers = handlers
 
 
 def wait_until_ok(url: str, timeout_s: float = 30.0) -> None:

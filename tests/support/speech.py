@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import httpx
 import jiwer
 
 from deploy.local import LocalFleet
+from deploy.words import words
 from tests.support.wire import open_ws, speak
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of its dependencies, at import
-    from whisper_normalizer.english import EnglishTextNormalizer
-
-_normalize = EnglishTextNormalizer()
 RATE_HZ = 16000
 
 
@@ -37,12 +32,8 @@ def hear(fleet: LocalFleet, pcm: bytes) -> dict[str, Any]:
     return transcript
 
 
-def words(text: str) -> str:
-    """`text` as a recognizer is fairly judged by: Whisper's own normalization of English."""
-    normalized: str = _normalize(text)
-    return normalized
-
-
 def word_error_rate(references: list[str], hypotheses: list[str]) -> float:
-    rate: float = jiwer.wer([words(r) for r in references], [words(h) for h in hypotheses])
+    rate: float = jiwer.wer(
+        [" ".join(words(r)) for r in references], [" ".join(words(h)) for h in hypotheses]
+    )
     return rate

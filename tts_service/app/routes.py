@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import Annotated
 
 from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import Response
-from pydantic import Field
 
 from common.body import read_body
 from common.disconnect import unless_gone
-from common.errors import SpeechError
-from common.pcm import MEDIA_TYPES, Container, SampleRateHz, wav_header
-from common.protocol import Message, Text, parse_json_object, validate
+from common.errors import (
+    BadRequest,
+    Busy,
+    Draining,
+    EmptyText,
+    Loading,
+    SpeechError,
+    SynthesisFailed,
+    TooLarge,
+)
+from common.openapi import AUDIO, errors, json_body
+from common.pcm import MEDIA_TYPES, wav_header
+from common.protocol import SpeechBody, parse_json_object, validate
 from common.streaming import AudioStream
 from common.websocket import refuse
 from tts_service.app.service import SpeechService
 from tts_service.app.session import SimpleSession
 from tts_service.app.text import split
 from tts_service.app.utterance import SpeechOptions
-
-
-class SpeechBody(Message):
-    """The body of `POST /api/tts`."""
-
-    text: Annotated[Text, Field(examples=["Hello world"])]
-    sample_rate: SampleRateHz | None = None
-    speed: float = Field(default=1.0, ge=0.5, le=2.0)
-    format: Container = "s16le"
 
 
 def router(service: SpeechService) -> APIRouter:
@@ -41,22 +40,17 @@ def router(service: SpeechService) -> APIRouter:
         except SpeechError as error:
             await refuse(websocket, error)
             return
-        await websocket.accept()
+        rate = str(service.settings.tts_sr).encode()
+        await websocket.accept(headers=[(b"x-sample-rate", rate), (b"x-channels", b"1")])
         await SimpleSession(websocket, service).run()
 
     @routes.post(
         "/api/tts",
         summary="Text to speech, streamed while it is synthesized",
         response_class=Response,
-        responses={
-            200: {"content": {"audio/pcm": {}, "audio/wav": {}}, "description": "Mono audio"}
-        },
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": SpeechBody.model_json_schema()}},
-            }
-        },
+        responses=AUDIO
+        | errors(BadRequest, EmptyText, TooLarge, SynthesisFailed, Busy, Loading, Draining),
+        openapi_extra=json_body(SpeechBody),
     )
     async def tts(request: Request) -> Response:
         limit = service.settings.max_message_bytes

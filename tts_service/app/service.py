@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ from common.errors import EmptyText, TooLarge
 from common.lifecycle import Lifecycle
 from common.logger import get_logger
 from common.pcm import PcmFormat
-from tts_service.app.engines.base import Engine
+from tts_service.app.engines.base import Engine, Listener, Notice
 from tts_service.app.scheduler import Scheduler, Stream
 from tts_service.app.settings import TtsSettings
 from tts_service.app.utterance import SpeechOptions, utter
@@ -68,11 +69,19 @@ class SpeechService:
             async with self.admission.slot() as queued_ms:
                 assert self._engine is not None
                 assert self._scheduler is not None
+                gone = threading.Event()
+                listener = Listener(gone=gone.is_set, notice=_log_notice)
                 stream = self._scheduler.submit(
-                    utter(self._engine, text, options), PcmFormat(options.sample_rate_hz)
+                    utter(self._engine, text, options, listener), PcmFormat(options.sample_rate_hz)
                 )
                 log.debug("utterance.begin", queued_ms=round(queued_ms, 1))
                 try:
                     yield stream
                 finally:
+                    # The step that is being made ends early, the generator is closed after it.
+                    gone.set()
                     stream.close()
+
+
+def _log_notice(notice: Notice) -> None:
+    log.warning("utterance.flawed", code=notice.code, at_sample=notice.at_sample)

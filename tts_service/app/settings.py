@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,3 +30,8 @@ class TtsSettings(CommonSettings):
     tts_slots: int = Field(default=16, ge=1)
     tts_queue: int = Field(default=32, ge=0)
     tts_buffer_seconds: float = Field(default=10.0, gt=0)
+    tts_voices_dir: Path = Path("voices")
+    tts_precision: Literal["best", "float32", "int8"] = "best"
+    tts_max_batch: int = Field(default=8, ge=1, le=64)
+    tts_sentence_pause_ms: int = Field(default=150, ge=0, le=5000)
+    tts_seed: int = Field(default=0, ge=0)

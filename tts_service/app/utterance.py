@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from common.audio import StreamResampler, encode_s16le
 from common.errors import EmptyText, SynthesisFailed
-from tts_service.app.engines.base import Engine, SynthesisError
+from tts_service.app.engines.base import NOBODY, Engine, Listener, SynthesisError
 from tts_service.app.text import split
 
 
@@ -26,7 +26,9 @@ class SpeechOptions:
     """Factor on the voice's own pace."""
 
 
-def utter(engine: Engine, text: str, options: SpeechOptions) -> Generator[bytes, None, None]:
+def utter(
+    engine: Engine, text: str, options: SpeechOptions, listener: Listener = NOBODY
+) -> Generator[bytes, None, None]:
     """Speak `text`: yields s16le mono PCM at `options.sample_rate_hz`, whole samples a step.
 
     Raises `EmptyText` if the voice can say nothing of it, `SynthesisFailed` if the model fails.
@@ -34,11 +36,17 @@ def utter(engine: Engine, text: str, options: SpeechOptions) -> Generator[bytes,
     resampler = StreamResampler(engine.sample_rate_hz, options.sample_rate_hz)
     spoken = False
     for piece in split(text):
+        if listener.gone():
+            return
         if not engine.can_speak(piece.text):
             continue
         spoken = True
         samples = engine.synthesize(
-            piece.text, speed=options.speed, opens=piece.opens, closes=piece.closes
+            piece.text,
+            speed=options.speed,
+            opens=piece.opens,
+            closes=piece.closes,
+            listener=listener,
         )
         with closing(samples):
             try:

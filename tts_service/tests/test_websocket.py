@@ -136,6 +136,7 @@ def test_a_client_that_leaves_stops_the_voice(serve: Serve, voice: FakeVoice) ->
     with open_ws(f"{at.ws}/ws/tts") as ws:
         ws.send(json.dumps({"text": "A sentence. " * 300}))
         wait_for(lambda: voice.open_generators == 1)
+    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
     voice.gate.set()
     assert voice.closed.wait(5)
     assert voice.steps <= 3

@@ -7,7 +7,8 @@ for all engines and lives elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Protocol
 
 from common.audio import Samples
@@ -15,6 +16,41 @@ from common.audio import Samples
 
 class SynthesisError(Exception):
     """The model could not speak this text; its message says why, for the log."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """That a piece was spoken, but not as it should have been."""
+
+    code: str
+    """For programs, for example `stalled`."""
+    message: str
+    """For people."""
+    at_sample: int
+    """Where in the piece's audio, at the engine's rate."""
+
+
+@dataclass(frozen=True)
+class WordTime:
+    """When one word of the text, as the voice read it, was spoken."""
+
+    word: str
+    start_sample: int
+    end_sample: int
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What an engine can tell and ask while it speaks; all of it is called from worker threads."""
+
+    gone: Callable[[], bool] = lambda: False
+    """Asked between any two steps of a model: nobody listens any more. Must be cheap."""
+    notice: Callable[[Notice], None] = lambda notice: None
+    words: Callable[[list[WordTime]], None] = lambda words: None
+    """Called once, after the last samples, by engines that know."""
+
+
+NOBODY = Listener()
 
 
 class Engine(Protocol):
@@ -35,7 +71,13 @@ class Engine(Protocol):
         ...
 
     def synthesize(
-        self, text: str, *, speed: float, opens: bool, closes: bool
+        self,
+        text: str,
+        *,
+        speed: float,
+        opens: bool,
+        closes: bool,
+        listener: Listener = NOBODY,
     ) -> Generator[Samples, None, None]:
         """Speak one piece of text.
 
@@ -45,7 +87,8 @@ class Engine(Protocol):
 
         `speed` is a factor on the pace, 1.0 being the voice's own. `opens` and `closes` say whether
         the piece begins and ends a sentence: where a sentence was cut for an early first sound, the
-        voice leaves out the pause it would make there.
+        voice leaves out the pause it would make there. An engine that takes long to a step asks
+        `listener.gone` meanwhile, and ends early if so.
 
         Raises `SynthesisError` if the model fails.
         """

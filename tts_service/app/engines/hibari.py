@@ -15,7 +15,7 @@ from hibari import Hibari
 from hibari.g2p import G2P
 
 from common.audio import Samples
-from tts_service.app.engines.base import SynthesisError
+from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
 
 _SILENCE = 0.004
 """Below this the voice is taken to be silent: its breath and its noise floor."""
@@ -51,7 +51,13 @@ class HibariEngine:
         return bool(self._phonemes(text))
 
     def synthesize(
-        self, text: str, *, speed: float, opens: bool, closes: bool
+        self,
+        text: str,
+        *,
+        speed: float,
+        opens: bool,
+        closes: bool,
+        listener: Listener = NOBODY,
     ) -> Generator[Samples, None, None]:
         trail_s = _SENTENCE_PAUSE_S if closes else _EDGE_S
         for phonemes in self._phonemes(text):

@@ -1,0 +1,36 @@
+"""The OpenAPI documents say what is sent and what can come back."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from deploy.local import LocalFleet
+
+pytestmark = pytest.mark.fleet
+
+
+@pytest.mark.parametrize(
+    ("service", "path", "statuses"),
+    [
+        ("tts", "/api/tts", {"200", "400", "413", "500", "503", "default"}),
+        ("asr", "/api/stt/bytes", {"200", "400", "413", "500", "503", "default"}),
+        ("gateway", "/api/tts", {"200", "400", "413", "500", "502", "503", "504", "default"}),
+        ("gateway", "/api/stt/bytes", {"200", "400", "413", "500", "502", "503", "504", "default"}),
+        (
+            "gateway",
+            "/api/echo-bytes",
+            {"200", "400", "413", "500", "502", "503", "504", "default"},
+        ),
+    ],
+)
+def test_every_route_names_its_body_and_its_answers(
+    fleet: LocalFleet, service: str, path: str, statuses: set[str]
+) -> None:
+    document = httpx.get(f"{fleet.url(service)}/openapi.json").json()
+    route = document["paths"][path]["post"]
+    assert route["requestBody"]["content"]
+    assert set(route["responses"]) == statuses
+    described = document["components"]["schemas"]["ErrorAnswer"]["properties"]
+    answer = httpx.post(f"{fleet.url(service)}{path}", content=b"").json()
+    assert set(answer) == set(described)

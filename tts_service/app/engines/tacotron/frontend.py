@@ -1,0 +1,61 @@
+"""From text to the symbols of one voice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cleaners import CLEANERS, supported
+from .corrections import correct
+from .errors import BrokenVoiceError
+from .manifest import TextInput
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """A text as the model gets it."""
+
+    ids: NDArray[np.int64]
+    """(symbols,)."""
+    characters: tuple[str, ...]
+    """What each id stands for, "" for blanks and the marks of start and end."""
+
+
+class FrontEnd:
+    """Cleaner and symbol table of one voice."""
+
+    def __init__(self, text: TextInput) -> None:
+        """Raises `BrokenVoiceError` if the voice names a cleaner that is not known here."""
+        if not supported(text.cleaner, text.language):
+            raise BrokenVoiceError(
+                f"the text cleaner {text.cleaner} is not supported for {text.language}"
+            )
+        self._text = text
+        self._clean = CLEANERS[text.cleaner] if text.cleaner is not None else None
+        # As in Coqui, of two equal symbols the last one counts.
+        self._ids = {symbol: i for i, symbol in enumerate(text.symbols)}
+
+    def symbols(self, text: str) -> Symbols:
+        """The ids of `text`; characters that the voice does not know are left out."""
+        text = correct(text, self._text.language)
+        return self.encode(self.clean(text))
+
+    def clean(self, text: str) -> str:
+        """Coqui's cleaning alone."""
+        return text if self._clean is None else self._clean(text, self._text.language)
+
+    def encode(self, cleaned: str) -> Symbols:
+        """Coqui's encoding of cleaned text, blanks and marks included."""
+        known = [(self._ids[c], c) for c in cleaned if c in self._ids]
+        if self._text.blank_id is not None:
+            blank = (self._text.blank_id, "")
+            known = [blank] + [part for one in known for part in (one, blank)]
+        if self._text.bos_id is not None and self._text.eos_id is not None:
+            known = [(self._text.bos_id, ""), *known, (self._text.eos_id, "")]
+        return Symbols(np.array([i for i, _ in known], np.int64), tuple(c for _, c in known))
+
+    def can_speak(self, text: str) -> bool:
+        """Whether anything of `text` has a sound: a letter, once numbers are written out."""
+        return any(c.isalpha() for c in self.symbols(text).characters)

@@ -1,0 +1,60 @@
+"""`TTS_MODEL` finds prepared voices by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.settings import SettingsError
+from tests.support.server import served
+from tests.support.wire import open_ws, speak
+from tts_service.app import engines
+from tts_service.app.engines.base import Listener, WordTime
+from tts_service.app.engines.tacotron import load
+from tts_service.app.main import build
+from tts_service.app.settings import TtsSettings
+from tts_service.app.utterance import SpeechOptions, utter
+from tts_service.tests.tacotron import tiny
+
+
+def settings(model: str, voices_dir: Path) -> TtsSettings:
+    return TtsSettings(tts_model=model, tts_voices_dir=voices_dir, tts_sentence_pause_ms=50)
+
+
+def test_a_prepared_voice_speaks_through_the_socket(tmp_path: Path) -> None:
+    tiny.install(tiny.TinyVoice(), tmp_path)
+    chosen = settings(tiny.NAME, tmp_path)
+    with (
+        served(build(chosen, engines.loader(chosen))) as at,
+        open_ws(f"{at.ws}/ws/tts") as ws,
+    ):
+        said = speak(ws, "hello world.")
+    assert said.closing == '{"type":"end"}'
+    assert np.frombuffer(said.pcm, "<i2").any()
+
+
+def test_a_listener_who_goes_ends_every_piece_of_the_text(tmp_path: Path) -> None:
+    tiny.install(tiny.TinyVoice(), tmp_path)
+    engine = load(tiny.NAME, tmp_path, tiny.UNGUARDED)
+    heard: list[bytes] = []
+    spoken: list[list[WordTime]] = []
+    listener = Listener(gone=lambda: bool(heard), words=spoken.append)
+    for pcm in utter(engine, "One sentence. " * 50, SpeechOptions(), listener):
+        heard.append(pcm)
+    assert len(heard) == 1
+    assert len(spoken) < 10
+    assert engine.speaking == 0
+
+
+def test_the_voice_that_was_not_prepared_names_the_command(tmp_path: Path) -> None:
+    load = engines.loader(settings(engines.TACOTRON_DDC, tmp_path))
+    with pytest.raises(SettingsError, match="run `make voice`"):
+        load()
+
+
+def test_prepared_voices_are_among_the_names_there_are(tmp_path: Path) -> None:
+    tiny.install(tiny.TinyVoice(), tmp_path)
+    with pytest.raises(SettingsError, match=tiny.NAME):
+        engines.loader(settings("no such voice", tmp_path))
