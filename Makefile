@@ -4,7 +4,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := common tts_service asr_service gateway client deploy tests bench
+PACKAGES := common tts_service asr_service gateway client deploy tests tests_containers bench
 # The stamps are written by deploy/setup.py; `dev` includes `run`.
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
@@ -14,11 +14,15 @@ TORCH := 2.13.0
 VOICES_RUN := $(VOICES)/.voices-installed
 VOICES_DEV := $(VOICES)/.voices-dev-installed
 
+# Settings of the containers that may be given to make, as in `make up TTS_REPLICAS=3`.
+export OVERLAY TTS_REPLICAS ASR_REPLICAS
+
 .PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
+.PHONY: build up down logs logs-tts logs-asr logs-gateway swarm-deploy test-containers
 .PHONY: voice test-voices bench-tacotron
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(RUN) ## install what the fleet needs into .venv
 
@@ -30,14 +34,43 @@ demo: $(RUN) ## start the fleet, speak, listen, echo, compare the words, stop th
 run: $(RUN) ## run the fleet in the foreground; Ctrl-C stops it
 	@$(PY) -m deploy.run
 
-health: $(RUN) ## ask each service of a running fleet how it is
-	@$(PY) -m deploy.health
+health: ## ask each service of a running fleet how it is
+	@if [ ! -e $(RUN) ] && deploy/containers running; then deploy/containers health; \
+	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.health; fi
 
-test-client: $(RUN) ## speak to a running fleet and have it echo, with the client programs
-	@$(PY) -m deploy.try_clients
+test-client: ## speak to a running fleet and have it echo, with the client programs
+	@if [ ! -e $(RUN) ] && deploy/containers running; then deploy/compose run --rm client; \
+	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.try_clients; fi
+
+build: ## build the images (TTS_MODEL=… decides which voice is inside)
+	@deploy/compose --profile client build
+
+up: ## run the fleet in containers, and wait until all are healthy (TTS_REPLICAS=3, OVERLAY=dev)
+	@deploy/containers up
+
+down: ## stop and remove the fleet's containers
+	@deploy/compose down --remove-orphans
+
+logs: ## follow the logs of all containers
+	@deploy/compose logs --follow --tail 100
+
+logs-tts: ## follow the logs of one service; also logs-asr, logs-gateway
+	@deploy/compose logs --follow --tail 100 tts
+
+logs-asr:
+	@deploy/compose logs --follow --tail 100 asr
+
+logs-gateway:
+	@deploy/compose logs --follow --tail 100 gateway
+
+swarm-deploy: ## run or update the fleet on a Docker Swarm, from one of its managers
+	@deploy/containers swarm_deploy
 
 test: $(DEV) ## run all tests
 	$(PY) -m pytest
+
+test-containers: $(DEV) ## build the images and test them, with an engine of its own where there is none
+	$(PY) -m deploy.ci $(PY) -m pytest -p no:cacheprovider tests_containers
 
 test-pythons: ## run the fast tests on Python 3.10 and 3.13, where they are installed
 	@python=$$(deploy/find_python) && "$$python" deploy/each_python.py
@@ -70,7 +103,8 @@ pins: $(DEV) ## renew constraints.txt from pyproject.toml (UPGRADE=1: all to the
 	@# Coqui leaves torch to the user, so no package asks for it and the line is written by hand.
 	echo "torch==$(TORCH)" >> constraints-voices.txt
 
-clean: ## remove environments, caches and what the demo wrote
+clean: ## remove environments, caches, what the demo wrote, and the fleet's containers and images
+	@deploy/containers clean
 	rm -rf .venv .venv-* .run .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -16,6 +16,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_FILE = ".env"
+FOR_THE_CONTAINERS = ("REPLICAS", "CPUS", "MEMORY", "VOICES_BASE_URL")
+"""After a service's prefix: variables of the same `.env` that docker-compose.yml reads."""
 
 
 def _comma_separated(value: object) -> object:
@@ -74,10 +76,11 @@ def load_settings(cls: type[S]) -> S:
 def unknown_variables(
     cls: type[CommonSettings], environ: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Variables with the service's prefix that no setting answers to: most likely misspelt."""
+    """Variables with the service's prefix that nothing answers to: most likely misspelt."""
     names = set(os.environ if environ is None else environ)
     if environ is None and Path(ENV_FILE).is_file():
         names |= set(dotenv_values(ENV_FILE))
-    known = {name.upper() for name in cls.model_fields}
     prefix = cls.own_prefix
+    known = {name.upper() for name in cls.model_fields}
+    known |= {f"{prefix}{name}" for name in FOR_THE_CONTAINERS}
     return sorted(n for n in names if prefix and n.startswith(prefix) and n not in known)

@@ -1,28 +1,33 @@
 """`make test-client`: the three client programs, one after another, against a running fleet.
 
-They are started as a person would start them; the first that fails decides the exit code.
+They are started as a person would start them; the first that fails decides the exit code. In the
+client's image the fleet's settings are not at hand: `--gateway HOST:PORT` says where it is.
 """
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 from client.errors import INTERRUPTED_EXIT_CODE
 from common.settings import SettingsError, load_settings
-from deploy.local import ROOT
-from deploy.ports import chosen_ports
-from tts_service.app.settings import TtsSettings
 
 TEXT = "The quick brown fox jumps over 13 lazy dogs."
+ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ".run/client"
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="Try the three client programs.")
+    parser.add_argument("--gateway", metavar="HOST:PORT", help="default: this machine's fleet")
+    options = parser.parse_args()
     try:
-        gateway = f"localhost:{chosen_ports()['gateway']}"
-        sample_rate_hz = load_settings(TtsSettings).tts_sr
+        gateway, sample_rate_hz = (
+            (options.gateway, 16000) if options.gateway else _fleet_of_this_machine()
+        )
     except SettingsError as error:
         print(f"A setting in the environment or in .env does not fit: {error}.", file=sys.stderr)
         return 2
@@ -47,6 +52,15 @@ def main() -> int:
         if status:
             return status
     return 0
+
+
+def _fleet_of_this_machine() -> tuple[str, int]:
+    """Where its gateway is, and the sample rate of its speech. Raises `SettingsError`."""
+    # Only here: in the client's image there are no services.
+    from deploy.ports import chosen_ports
+    from tts_service.app.settings import TtsSettings
+
+    return f"localhost:{chosen_ports()['gateway']}", load_settings(TtsSettings).tts_sr
 
 
 if __name__ == "__main__":

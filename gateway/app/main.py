@@ -16,19 +16,25 @@ from common.health import Readiness, health_router
 from common.lifecycle import Lifecycle
 from common.settings import load_settings
 from gateway.app import routes
+from gateway.app.replicas import Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams import Upstream, UpstreamAnswer, new_http_client
 
 
-def build(settings: GatewaySettings, http: httpx.AsyncClient) -> FastAPI:
+def build(
+    settings: GatewaySettings, http: httpx.AsyncClient, resolve: Resolve = addresses_of
+) -> FastAPI:
     """The app, asking the services behind it through `http`, which it closes at its end."""
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
-    tts = Upstream("tts", settings.gateway_tts_url, http, settings)
-    asr = Upstream("asr", settings.gateway_asr_url, http, settings)
+    tts = Upstream("tts", settings.gateway_tts_url, http, settings, resolve=resolve)
+    asr = Upstream("asr", settings.gateway_asr_url, http, settings, resolve=resolve)
 
     async def upstream_states() -> dict[str, Any]:
         states = await asyncio.gather(tts.state(), asr.state())
-        return {"upstreams": dict(zip((tts.name, asr.name), states, strict=True))}
+        return {
+            "upstreams": dict(zip((tts.name, asr.name), states, strict=True)),
+            "replicas": {service.name: service.replicas.count() for service in (tts, asr)},
+        }
 
     async def readiness() -> tuple[Readiness, dict[str, Any]]:
         states = await upstream_states()
@@ -39,7 +45,7 @@ def build(settings: GatewaySettings, http: httpx.AsyncClient) -> FastAPI:
 
     @asynccontextmanager
     async def run() -> AsyncIterator[None]:
-        async with http:
+        async with http, tts.replicas.watched(), asr.replicas.watched():
             lifecycle.ready()
             yield
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,8 +16,14 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from common.errors import UpstreamFailed, UpstreamTimeout
 from common.request_id import HEADER, current_request_id
+from gateway.app.replicas import UNREACHABLE, Replica, Replicas, Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
 
+T = TypeVar("T")
+
+_TRY_ANOTHER = {"busy", "loading", "draining"}
+_MAX_TIMEOUTS = 2
+"""Of one request: who has waited for so many replicas is told so."""
 _PASSED_HEADERS = {"content-type", "content-length", "retry-after"}
 _PROBE_TIMEOUT_S = 2.0
 
@@ -48,24 +56,101 @@ class UpstreamAnswer(Exception):
     status_code: int
     body: bytes
     headers: dict[str, str]
+    code: str = ""
+
+    @property
+    def retry_after_s(self) -> float:
+        value = next((v for k, v in self.headers.items() if k.lower() == "retry-after"), "")
+        return float(value) if value.isdigit() else 1.0
 
 
 class Upstream:
-    """One service behind the gateway."""
+    """One service behind the gateway, of which there may be any number of replicas.
 
-    def __init__(self, name: str, url: str, http: httpx.AsyncClient, settings: GatewaySettings):
+    What has delivered nothing yet is tried on another replica if one fails, hangs or is full: what
+    is raised then is what the last of them said, and a refusal rather than a failure.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        http: httpx.AsyncClient,
+        settings: GatewaySettings,
+        *,
+        resolve: Resolve = addresses_of,
+    ) -> None:
+        parts = urlsplit(url)
         self.name = name
-        self.url = url
+        self._scheme = parts.scheme
+        self._netloc = parts.netloc
         self._http = http
         self._settings = settings
+        host = parts.hostname or ""
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.replicas = Replicas(host, port, probe=self._probe, resolve=resolve)
 
     async def state(self) -> str:
-        """What its `/readyz` says of it, or `unreachable`."""
+        """What the `/readyz` of its replicas say now: `ready` if one is."""
+        await self.replicas.look()
+        return self.replicas.state
+
+    async def _probe(self, replica: Replica) -> str:
         try:
-            answer = await self._http.get(f"{self.url}/readyz", timeout=_PROBE_TIMEOUT_S)
+            answer = await self._http.send(
+                self._request("GET", replica, "/readyz", httpx.Timeout(_PROBE_TIMEOUT_S))
+            )
             return str(answer.json()["status"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            return "unreachable"
+            return UNREACHABLE
+
+    def _request(
+        self, method: str, replica: Replica, target: str, timeout: httpx.Timeout, **more: Any
+    ) -> httpx.Request:
+        """A request to one replica that is addressed, and encrypted, to the service's name."""
+        headers = {"Host": self._netloc, **more.pop("headers", {})}
+        return self._http.build_request(
+            method,
+            f"{self._scheme}://{replica.netloc}{target}",
+            headers=headers,
+            timeout=timeout,
+            extensions={"sni_hostname": self.replicas.host},
+            **more,
+        )
+
+    async def _on_any(
+        self, held: AsyncExitStack, attempt: Callable[[Replica, AsyncExitStack], Awaitable[T]]
+    ) -> T:
+        """What the first replica gives that neither fails nor refuses. Raises as `post` does.
+
+        `held` then keeps what the attempt holds, and the replica counts as in use as long.
+        """
+        refusal: UpstreamAnswer | None = None
+        failure: UpstreamFailed | UpstreamTimeout | None = None
+        timeouts = 0
+        for replica in self.replicas.in_order():
+            async with AsyncExitStack() as mine:
+                mine.enter_context(replica.in_use())
+                try:
+                    given = await attempt(replica, mine)
+                except UpstreamAnswer as answer:
+                    if answer.code not in _TRY_ANOTHER:
+                        raise
+                    refusal = answer
+                    if answer.code == "busy":
+                        self.replicas.full(replica, answer.retry_after_s)
+                    else:
+                        self.replicas.eject(replica, answer.code)
+                except (UpstreamFailed, UpstreamTimeout) as error:
+                    failure = error
+                    self.replicas.eject(replica, UNREACHABLE)
+                    timeouts += isinstance(error, UpstreamTimeout)
+                    if timeouts == _MAX_TIMEOUTS:
+                        break
+                else:
+                    held.push_async_exit(mine.pop_all())
+                    return given
+        raise refusal or failure or UpstreamFailed(f"The {self.name} service cannot be reached.")
 
     @asynccontextmanager
     async def post(
@@ -82,37 +167,48 @@ class Upstream:
         Raises `UpstreamAnswer` if the service refused, `UpstreamFailed` if it is away or broke off,
         `UpstreamTimeout` if it did not answer in time.
         """
-        url = f"{self.url}{path}?{query}" if query else f"{self.url}{path}"
-        request = self._http.build_request(
-            "POST",
-            url,
-            content=bytes(content),
-            headers={"Content-Type": content_type, HEADER: current_request_id()},
-            timeout=httpx.Timeout(timeout_s, connect=self._settings.gateway_connect_timeout_s),
-        )
-        with self._failures_named():
-            response = await self._http.send(request, stream=True)
-            try:
+        timeout = httpx.Timeout(timeout_s, connect=self._settings.gateway_connect_timeout_s)
+
+        async def attempt(replica: Replica, held: AsyncExitStack) -> httpx.Response:
+            request = self._request(
+                "POST",
+                replica,
+                f"{path}?{query}" if query else path,
+                timeout,
+                content=bytes(content),
+                headers={"Content-Type": content_type, HEADER: current_request_id()},
+            )
+            with self._failures_named():
+                response = await self._http.send(request, stream=True)
+                held.push_async_callback(response.aclose)
                 if response.status_code != 200:
                     body = await response.aread()
                     raise self._refusal(response.status_code, body, response.headers)
-                yield response
-            finally:
-                await response.aclose()
+            response.extensions["replica"] = replica
+            return response
+
+        async with AsyncExitStack() as held:
+            yield await self._on_any(held, attempt)
 
     async def post_and_read(
         self, path: str, *, content: bytes | bytearray, timeout_s: float, query: str = ""
     ) -> httpx.Response:
         """POST and read the whole answer. Raises as `post` does."""
         async with self.post(path, content=content, timeout_s=timeout_s, query=query) as answer:
-            await answer.aread()
+            with self._failures_named():
+                await answer.aread()
             return answer
 
     async def chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
         """The body of an answer as it comes. Raises `UpstreamFailed` or `UpstreamTimeout`."""
-        with self._failures_named():
-            async for chunk in answer.aiter_raw():
-                yield chunk
+        try:
+            with self._failures_named():
+                async for chunk in answer.aiter_raw():
+                    yield chunk
+        except (UpstreamFailed, UpstreamTimeout):
+            # Too late for this request to be tried again; the next ones go elsewhere.
+            self.replicas.eject(answer.extensions["replica"], UNREACHABLE)
+            raise
 
     @asynccontextmanager
     async def websocket(self, path: str, query: str) -> AsyncIterator[ClientConnection]:
@@ -120,24 +216,26 @@ class Upstream:
 
         Raises as `post` does if it cannot be opened.
         """
-        settings = self._settings
-        url = f"ws{self.url.removeprefix('http')}{path}"
-        opening = connect(
-            f"{url}?{query}" if query else url,
-            additional_headers={HEADER: current_request_id()},
-            compression=None,
-            proxy=None,
-            open_timeout=settings.gateway_connect_timeout_s,
-            # Whether it lives is asked by the relay, and only while it waits for a frame.
-            ping_interval=None,
-            # Closing tells the service to stop; its answer need not be waited for long.
-            close_timeout=1,
-            max_size=None,
-            max_queue=16,
-        )
-        async with AsyncExitStack() as stack:
+        url = f"{self._scheme.replace('http', 'ws')}://{self._netloc}{path}"
+
+        async def attempt(replica: Replica, held: AsyncExitStack) -> ClientConnection:
+            opening = connect(
+                f"{url}?{query}" if query else url,
+                host=replica.host,
+                port=replica.port,
+                additional_headers={HEADER: current_request_id()},
+                compression=None,
+                proxy=None,
+                open_timeout=self._settings.gateway_connect_timeout_s,
+                # Whether it lives is asked by the relay, and only while it waits for a frame.
+                ping_interval=None,
+                # Closing tells the service to stop; its answer need not be waited for long.
+                close_timeout=1,
+                max_size=None,
+                max_queue=16,
+            )
             try:
-                connection = await stack.enter_async_context(opening)
+                return await held.enter_async_context(opening)
             except InvalidStatus as refused:
                 answer = refused.response
                 headers = dict(answer.headers.raw_items())
@@ -147,7 +245,9 @@ class Upstream:
                 raise self._timed_out() from None
             except (OSError, InvalidHandshake) as error:
                 raise self._failed(error) from error
-            yield connection
+
+        async with AsyncExitStack() as held:
+            yield await self._on_any(held, attempt)
 
     @contextmanager
     def _failures_named(self) -> Iterator[None]:
@@ -163,11 +263,11 @@ class Upstream:
     ) -> UpstreamAnswer | UpstreamFailed:
         """A refusal in our own shape is passed on; anything else is nonsense."""
         try:
-            ours = status_code >= 400 and isinstance(json.loads(body)["error"]["code"], str)
+            code = json.loads(body)["error"]["code"]
         except (ValueError, KeyError, TypeError):
-            ours = False
-        if ours:
-            return UpstreamAnswer(status_code, body, passed_headers(headers))
+            code = None
+        if status_code >= 400 and isinstance(code, str):
+            return UpstreamAnswer(status_code, body, passed_headers(headers), code)
         return UpstreamFailed(f"The {self.name} service gave an answer that makes no sense.")
 
     def _timed_out(self) -> UpstreamTimeout:

@@ -14,12 +14,12 @@ Answer = Callable[[socket.socket, bytes], None]
 
 
 @contextmanager
-def upstream(answer: Answer) -> Iterator[str]:
+def upstream(answer: Answer, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """Yields a URL at which `answer` is called with each connection and its request's head.
 
     When it returns, the connection is cut.
     """
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((host, port)) as listener:
 
         def serve() -> None:
             while True:
@@ -30,7 +30,7 @@ def upstream(answer: Answer) -> Iterator[str]:
                 threading.Thread(target=_answer, args=(connection, answer), daemon=True).start()
 
         threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://{host}:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
 
 

@@ -22,29 +22,32 @@ class Served:
 
     app: FastAPI
     port: int
+    host: str = "127.0.0.1"
 
     @property
     def http(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def ws(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+        return f"ws://{self.host}:{self.port}"
 
 
 @contextmanager
-def served(app: FastAPI, *, ready: bool = True) -> Iterator[Served]:
+def served(
+    app: FastAPI, *, ready: bool = True, host: str = "127.0.0.1", port: int = 0
+) -> Iterator[Served]:
     """Yields once `/readyz` is 200 (or, with `ready=False`, once `/healthz` is)."""
     # A service sends all logs of its process its own way; here they go on to be pytest's.
     handlers = logging.getLogger().handlers[:]
-    listener = bind("127.0.0.1", 0)
+    listener = bind(host, port)
     port = listener.getsockname()[1]
     server = uvicorn.Server(uvicorn_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        wait_until_ok(f"http://127.0.0.1:{port}/{'readyz' if ready else 'healthz'}")
-        yield Served(app, port)
+        wait_until_ok(f"http://{host}:{port}/{'readyz' if ready else 'healthz'}")
+        yield Served(app, port, host)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -1,0 +1,173 @@
+"""Which replica is asked: by what is known of them, and in what order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import pytest
+
+from gateway.app.replicas import Replica, Replicas
+
+T = TypeVar("T")
+
+
+class World:
+    """Addresses behind a name, how each is, and the time."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.states = dict.fromkeys(addresses, "ready")
+        self.now = 100.0
+        self.resolver_works = True
+        self.while_asked: Callable[[], None] = lambda: None
+        self.replicas = Replicas(
+            "tts", 8082, probe=self.probe, resolve=self.resolve, clock=lambda: self.now
+        )
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        assert (host, port) == ("tts", 8082)
+        if not self.resolver_works:
+            raise OSError("no answer")
+        return list(self.states)
+
+    async def probe(self, replica: Replica) -> str:
+        self.now += 1
+        self.while_asked()
+        return self.states[replica.host]
+
+    def look(self) -> None:
+        run(self.replicas.look())
+
+    def __getitem__(self, host: str) -> Replica:
+        return next(r for r in self.replicas.known if r.host == host)
+
+    def order(self) -> list[str]:
+        return [replica.host for replica in self.replicas.in_order()]
+
+
+def run(work: Awaitable[T]) -> T:
+    async def awaited() -> T:
+        return await work
+
+    return asyncio.run(awaited())
+
+
+@pytest.fixture
+def world() -> World:
+    world = World("a", "b", "c")
+    world.look()
+    return world
+
+
+def test_the_one_with_least_to_do_comes_first(world: World) -> None:
+    world["a"].in_flight, world["b"].in_flight, world["c"].in_flight = 2, 0, 1
+    assert world.order() == ["b", "c", "a"]
+
+
+def test_equals_take_turns(world: World) -> None:
+    assert {world.order()[0] for _ in range(200)} == {"a", "b", "c"}
+
+
+def test_in_use_is_counted_until_it_ends(world: World) -> None:
+    with world["a"].in_use(), world["a"].in_use():
+        assert world["a"].in_flight == 2
+    assert world["a"].in_flight == 0
+
+
+def test_a_full_one_is_asked_last_and_for_a_while_only(world: World) -> None:
+    world.replicas.full(world["a"], for_s=5)
+    world["b"].in_flight = world["c"].in_flight = 7
+    assert world.order()[-1] == "a"
+    world.now += 5
+    assert world.order()[0] == "a"
+
+
+def test_one_that_failed_is_out_until_it_says_that_it_is_ready(world: World) -> None:
+    world.replicas.eject(world["a"], "unreachable")
+    assert sorted(world.order()) == ["b", "c"]
+    world.states["a"] = "unreachable"
+    world.look()
+    assert sorted(world.order()) == ["b", "c"]
+    world.states["a"] = "ready"
+    world.look()
+    assert sorted(world.order()) == ["a", "b", "c"]
+
+
+def test_a_failure_outweighs_an_answer_that_was_asked_for_before_it(world: World) -> None:
+    def fail() -> None:
+        world.now += 1
+        world.replicas.eject(world["a"], "unreachable")
+
+    world.while_asked = fail
+    world.look()
+    assert "a" not in world.order()
+
+
+def test_one_that_is_out_since_the_first_was_asked_is_not_asked(world: World) -> None:
+    order = world.replicas.in_order()
+    first = next(order).host
+    second, third = (host for host in "abc" if host != first)
+    world.replicas.eject(world[second], "unreachable")
+    assert [replica.host for replica in order] == [third]
+
+
+def test_if_none_is_ready_the_one_that_failed_longest_ago_is_tried(world: World) -> None:
+    for host in ("b", "a", "c"):
+        world.now += 1
+        world.replicas.eject(world[host], "unreachable")
+    assert world.order() == ["b"]
+
+
+def test_a_name_without_addresses_gives_nobody() -> None:
+    world = World()
+    world.look()
+    assert world.order() == []
+    assert world.replicas.state == "unreachable"
+
+
+def test_replicas_come_and_go_with_their_addresses(world: World) -> None:
+    world["b"].in_flight = 3
+    world.states = {"b": "ready", "d": "loading"}
+    world.look()
+    assert world.order() == ["b"]
+    assert world["b"].in_flight == 3
+    world.states["d"] = "ready"
+    world.look()
+    assert world.order() == ["d", "b"]
+
+
+def test_a_resolver_that_fails_takes_nobody_away(world: World) -> None:
+    world.resolver_works = False
+    world.look()
+    assert sorted(world.order()) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("states", "state"),
+    [
+        (["unreachable", "ready", "loading"], "ready"),
+        (["unreachable", "loading", "draining"], "loading"),
+        (["unreachable", "draining", "draining"], "draining"),
+        (["unreachable", "unreachable", "nonsense"], "unreachable"),
+    ],
+)
+def test_the_service_is_as_its_most_hopeful_replica(
+    world: World, states: list[str], state: str
+) -> None:
+    world.states = dict(zip("abc", states, strict=True))
+    world.look()
+    assert world.replicas.state == state
+    assert sum(world.replicas.count().values()) == 3
+
+
+def test_looking_goes_on_while_it_is_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.app.replicas.LOOK_EVERY_S", 0.01)
+
+    async def watch() -> None:
+        async with world.replicas.watched():
+            world.states = {"e": "ready"}
+            while world.order() != ["e"]:  # noqa: ASYNC110 - who looks gives no sign
+                await asyncio.sleep(0.01)
+
+    run(asyncio.wait_for(watch(), 5))

@@ -1,0 +1,138 @@
+"""What is in the images, and what is not."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from common import __version__
+from tests_containers.support import (
+    SERVICES,
+    Fleet,
+    copy_of_the_tree,
+    docker,
+    image,
+    run,
+    size_over_base,
+)
+
+MB = 1_000_000
+LIMITS_MB = {"gateway": 70, "asr": 560, "tts": 360}
+ALL = (*SERVICES, "client")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_an_image_is_no_larger_than_it_needs_to_be(name: str) -> None:
+    size = size_over_base(image(name))
+    print(f"{name}: {size / MB:.0f} MB over the base image")
+    assert size <= LIMITS_MB[name] * MB
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_image_runs_as_a_number_that_is_not_root(name: str) -> None:
+    user = docker("image", "inspect", "--format", "{{.Config.User}}", image(name))
+    uid, gid = user.split(":")
+    assert int(uid) > 0
+    assert int(gid) > 0
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_image_says_what_it_is(name: str) -> None:
+    said = docker("image", "inspect", "--format", "{{json .Config.Labels}}", image(name))
+    labels = json.loads(said)
+    prefix = "org.opencontainers.image"
+    assert labels[f"{prefix}.version"] == __version__
+    assert labels[f"{prefix}.licenses"] == "Apache-2.0"
+    assert labels[f"{prefix}.source"]
+    assert labels[f"{prefix}.revision"] not in ("", "unknown")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_image_holds_no_tests_no_pip_no_cache_and_no_compiler(name: str) -> None:
+    script = (
+        "for p in gcc cc g++ make git curl; do command -v $p; done;"
+        "ls /opt/venv/bin | grep -x pip;"
+        "find /app /opt/venv -name tests -o -name 'test_*.py' -o -name Dockerfile -o -name .git;"
+        "find / -xdev -path /proc -prune -o -type d -path '*/.cache/pip' -print"
+    )
+    assert docker("run", "--rm", "--user=0", "--entrypoint=sh", image(name), "-c", script) == ""
+
+
+def test_the_context_holds_only_what_images_are_made_of(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    context = copy_of_the_tree(tmp_path / "context")
+    run(
+        *("docker", "build", "--file", str(tmp_path / "Dockerfile")),
+        *("--output", f"type=tar,dest={tmp_path / 'out.tar'}", str(context)),
+        env={"DOCKER_BUILDKIT": "1"},
+    )
+    listed = run("tar", "--list", "--file", str(tmp_path / "out.tar")).splitlines()
+    tops = {name.removeprefix("./").split("/")[0] for name in listed}
+    assert tops - {""} <= {
+        *("common", "tts_service", "asr_service", "gateway", "client", "deploy"),
+        *("pyproject.toml", "constraints.txt", "constraints-voices.txt"),
+    }
+    assert not [name for name in listed if "/tests/" in name]
+    assert (tmp_path / "out.tar").stat().st_size < 2 * MB
+
+
+def test_a_change_of_code_rebuilds_in_seconds(tmp_path: Path) -> None:
+    tree = copy_of_the_tree(tmp_path)
+    main = tree / "gateway/app/main.py"
+    main.write_text(main.read_text() + "\n# a change\n")
+    started = time.monotonic()
+    run(
+        *("docker", "build", "--file", f"{tree}/gateway/Dockerfile"),
+        *("--tag", image("changed"), str(tree)),
+        env={"DOCKER_BUILDKIT": "1"},
+    )
+    took = time.monotonic() - started
+    docker("image", "rm", image("changed"))
+    assert took < 20
+
+
+def test_an_engine_without_buildkit_builds_the_same(tmp_path: Path) -> None:
+    docker(
+        *("build", "--file", "gateway/Dockerfile", "--tag", image("old"), "."),
+        timeout_s=300,
+        env={"DOCKER_BUILDKIT": "0"},
+    )
+    same = abs(size_over_base(image("old")) - size_over_base(image("gateway")))
+    docker("image", "rm", image("old"))
+    assert same < MB
+
+
+def test_a_voice_that_cannot_be_made_ends_the_build_with_what_to_set() -> None:
+    command = (
+        *("docker", "build", "--file", "tts_service/Dockerfile", "--target", "voice"),
+        *("--build-arg", "TTS_MODEL=nobody/nothing", "--progress=plain", "."),
+    )
+    with pytest.raises(AssertionError, match="TTS_MODEL=hibari/heart"):
+        run(*command, timeout_s=600, env={"DOCKER_BUILDKIT": "1"})
+
+
+def test_make_clean_removes_what_is_ours_and_nothing_else(tmp_path: Path) -> None:
+    tree = copy_of_the_tree(tmp_path)
+    mine = Fleet("fleet-test-clean", {"IMAGE_TAG": "clean"}, cwd=tree, first_port=19000)
+    for name in ALL:
+        docker("tag", image(name), image(name).replace(":latest", ":clean"))
+    docker("volume", "create", "fleet-test-foreign")
+    docker("tag", image("client"), "foreign/image:latest")
+    foreign = docker("create", "--name=fleet-test-foreign", "foreign/image:latest")
+    try:
+        mine.make("up", UP_TIMEOUT_S="120")
+        mine.make("clean")
+        assert not mine.ids("gateway")
+        tags = docker("images", "--format", "{{.Repository}}:{{.Tag}}").splitlines()
+        assert not [tag for tag in tags if tag.endswith(":clean")]
+        assert "foreign/image:latest" in tags
+        assert docker("inspect", "--format", "{{.Id}}", "fleet-test-foreign") == foreign
+        assert docker("volume", "ls", "--quiet", "--filter=name=fleet-test-foreign")
+    finally:
+        mine.make("down", IMAGE_TAG="latest")
+        docker("rm", "--force", "fleet-test-foreign")
+        docker("volume", "rm", "fleet-test-foreign")
+        docker("image", "rm", "foreign/image:latest")

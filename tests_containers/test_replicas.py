@@ -1,0 +1,91 @@
+"""Many replicas in containers: all serve, and what is lost when one dies or hangs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.support.wire import Utterance, open_ws, read_utterance
+from tests_containers.conftest import StartFleet
+from tests_containers.support import Fleet, docker, go_on, spoken_by, stop, wait_for
+
+END = '{"type":"end"}'
+SHORT = "Hello world."
+LONG = "The library opens at eight in the morning and closes at six in the evening. " * 40
+
+
+@pytest.fixture
+def three(start_fleet: StartFleet) -> Fleet:
+    """A gateway that knows of three voices."""
+    fleet = start_fleet(TTS_REPLICAS="3", GATEWAY_FIRST_BYTE_TIMEOUT_S="3")
+    wait_for(lambda: ready(fleet) == 3, what="three replicas")
+    return fleet
+
+
+def ready(fleet: Fleet) -> int:
+    health = httpx.get(f"{fleet.url()}/healthz", timeout=20).json()
+    return int(health["replicas"]["tts"].get("ready", 0))
+
+
+def speak(fleet: Fleet, text: str = SHORT) -> Utterance:
+    with open_ws(fleet.ws) as ws:
+        ws.send(json.dumps({"text": text}))
+        return read_utterance(ws)
+
+
+def post(fleet: Fleet, text: str = SHORT) -> int:
+    return httpx.post(f"{fleet.url()}/api/tts", json={"text": text}, timeout=60).status_code
+
+
+def test_all_replicas_serve(three: Fleet) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        said = list(threads.map(lambda _: speak(three), range(30)))
+    assert {utterance.closing for utterance in said} == {END}
+    shares = [spoken_by(container) for container in three.ids("tts")]
+    assert sum(shares) == 30
+    assert min(shares) >= 3, shares
+
+
+def test_a_replica_killed_under_load_takes_only_its_own_streams_with_it(three: Fleet) -> None:
+    def stream(_: int) -> tuple[bool, Utterance]:
+        utterance = speak(three, LONG)
+        return utterance.closing == END, utterance
+
+    with ThreadPoolExecutor(9) as threads:
+        speaking = [threads.submit(stream, i) for i in range(6)]
+        time.sleep(1.5)
+        victim = three.ids("tts")[0]
+        docker("kill", victim)
+        # New work goes to the others at once, and nothing of it is lost.
+        asked = [threads.submit(post, three) for _ in range(20)]
+        assert Counter(request.result() for request in asked) == {200: 20}
+        ended = [future.result() for future in speaking]
+    lost = [utterance.message for whole, utterance in ended if not whole]
+    # Two of six were his; each has been told.
+    assert len(lost) <= 2
+    assert {(message["type"], message["code"]) for message in lost} <= {
+        ("error", "upstream_failed")
+    }
+
+
+def test_a_replica_that_hangs_costs_one_timeout_and_then_nothing(three: Fleet) -> None:
+    victim = three.ids("tts")[0]
+    stop(victim)
+    took = []
+    statuses: Counter[int] = Counter()
+    for _ in range(25):
+        started = time.monotonic()
+        statuses[post(three)] += 1
+        took.append(time.monotonic() - started)
+    assert statuses == {200: 25}
+    assert sum(seconds > 2.5 for seconds in took) <= 1, took
+    assert ready(three) == 2
+    for _ in range(6):
+        assert speak(three).closing == END
+    go_on(victim)
+    wait_for(lambda: ready(three) == 3, what="it is taken back")
