@@ -17,9 +17,10 @@ class Pace:
     """Bounds of the schedule, in frames."""
 
     first_frames: int = 8
-    crowd_frames: int = 4
+    crowd_frames: int = 6
     """Added to the first chunk for every other speaker: all have to be served before the second
     chunk of one of them, and the first must last until then."""
+    max_first_frames: int = 40
     min_frames: int = 6
     max_frames: int = 24
     """Keeps one step of a generator under about 200 ms on one core."""
@@ -41,7 +42,7 @@ class Schedule:
     ) -> None:
         """`others` is how many speak at the same time."""
         crowded = pace.first_frames + pace.crowd_frames * others
-        self._first = min(crowded, max(pace.max_frames, pace.first_frames))
+        self._first = min(crowded, max(pace.max_first_frames, pace.first_frames))
         self._pace = pace
         self._frame_s = frame_s
         self._clock = clock
