@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--base-url",
-        default=os.environ.get("VOICES_BASE_URL") or catalogue.RELEASES,
-        help="a mirror of Coqui's releases (VOICES_BASE_URL)",
+        default=os.environ.get("TTS_VOICES_BASE_URL") or catalogue.RELEASES,
+        help="a mirror of Coqui's releases (TTS_VOICES_BASE_URL)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="voices and vocoders of Coqui's catalogue")

@@ -15,7 +15,7 @@ from .errors import PrepareError, UnknownVoice
 
 DEFAULT_VOICE = "tts_models/en/ljspeech/tacotron2-DDC"
 RELEASES = "https://github.com/coqui-ai/TTS/releases/download"
-"""Where Coqui publishes; `VOICES_BASE_URL` puts a mirror in its place."""
+"""Where Coqui publishes; `TTS_VOICES_BASE_URL` puts a mirror in its place."""
 
 PINNED_SHA256: dict[str, str] = {}
 """By file name. Empty as long as nobody has verified a release for this project: a hash is then
