@@ -25,7 +25,7 @@ from deploy.local import SERVICES, LocalFleet
 
 TEXTS = {
     "Hello world": "Hello world",
-    "60 words": (
+    "59 words": (
         "Every morning before the sun comes up, the old fisherman walks down to the harbor, "
         "unties his small wooden boat, and rows out past the rocks to the place where his father "
         "taught him to fish, and there he waits, quiet and patient, until the first light touches "
@@ -117,7 +117,7 @@ def memory(fleet: LocalFleet) -> None:
     samples = {}
     with httpx.Client(base_url=fleet.url("gateway"), timeout=60, trust_env=False) as client:
         for count in range(1, REQUESTS_LATE + 1):
-            spoken = client.post("/api/tts", json={"text": TEXTS["60 words"]}).content
+            spoken = client.post("/api/tts", json={"text": TEXTS["59 words"]}).content
             body = spoken[: 3 * 32000] if count % 2 else wav
             client.post("/api/echo-bytes", content=body).raise_for_status()
             if count in (REQUESTS_EARLY, REQUESTS_LATE):

@@ -23,7 +23,7 @@ from bench.first_audio import TEXTS, WAYS
 from bench.support import machine, median, say, table
 from deploy.local import LocalFleet
 
-TEXT = " ".join([TEXTS["60 words"]] * 2)
+TEXT = " ".join([TEXTS["59 words"]] * 2)
 
 
 def speak(url: str, together: threading.Barrier) -> float:
