@@ -11,10 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice
 from tests.support.server import served
-from tests.support.wire import wait_for
+from tests.support.wire import open_ws, wait_for
 from tts_service.app.main import build
 from tts_service.app.settings import TtsSettings
 from tts_service.tests.conftest import Serve
@@ -170,6 +171,10 @@ def test_while_it_loads_it_says_so(voice: FakeVoice) -> None:
         answer = httpx.post(f"{at.http}/api/tts", json={"text": "Hello"})
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "loading")
         assert answer.headers["Retry-After"] == "1"
+        with pytest.raises(InvalidStatus) as refusal:
+            open_ws(f"{at.ws}/ws/tts").__enter__()
+        assert refusal.value.response.status_code == 503
+        assert json.loads(refusal.value.response.body or b"")["error"]["code"] == "loading"
         may_load.set()
         wait_for(lambda: httpx.get(f"{at.http}/readyz").status_code == 200)
         assert httpx.post(f"{at.http}/api/tts", json={"text": "Hello"}).status_code == 200
