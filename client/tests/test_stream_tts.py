@@ -340,8 +340,14 @@ def endless(ws_server: WsServer) -> str:
 
 
 def test_script_that_is_interrupted_exits_130_and_names_the_part(endless: str, out: Path) -> None:
+    # A shell's background jobs ignore Ctrl-C, and so would their children: begin as in a terminal.
+    attentive = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    )
+    script = ["client/stream_tts.py", "--text", "x", "--out", str(out), "--uri", endless]
     with subprocess.Popen(
-        [sys.executable, "client/stream_tts.py", "--text", "x", "--out", out, "--uri", endless],
+        [sys.executable, "-c", attentive, *script],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
