@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.pcm import SampleRateHz
+from common.pcm import BYTES_PER_SAMPLE, SampleRateHz
 from common.protocol import Message, Segment
 
 PROTOCOL = 1
@@ -59,9 +59,16 @@ class Command(Message):
 
 
 class ListenAudio(BaseModel):
+    """What the binary frames hold."""
+
     encoding: Encoding
     sample_rate: int
     channels: int
+
+    @property
+    def bytes_per_frame(self) -> int:
+        """Of one sample of each channel."""
+        return self.channels * (BYTES_PER_SAMPLE if self.encoding == "pcm_s16le" else 1)
 
 
 class ListenLimits(BaseModel):

@@ -27,7 +27,6 @@ class Intake:
     def __init__(self, audio: ListenAudio, activity: VoiceActivity) -> None:
         self._audio = audio
         self._activity = activity
-        self.bytes_per_frame = bytes_per_frame(audio)
         self._resampler = StreamResampler(audio.sample_rate, SAMPLE_RATE_HZ)
         self._cut_off = b""
         self._left = np.zeros(0, np.float32)
@@ -46,9 +45,9 @@ class Intake:
     def push(self, data: bytes) -> Iterator[Frame]:
         """The frames that are whole now."""
         data = self._cut_off + data
-        whole = len(data) - len(data) % self.bytes_per_frame
+        whole = len(data) - len(data) % self._audio.bytes_per_frame
         self._cut_off = data[whole:]
-        self._taken += whole // self.bytes_per_frame
+        self._taken += whole // self._audio.bytes_per_frame
         return self._frames(self._resampler.push(self._decode(data[:whole])))
 
     def flush(self) -> Iterator[Frame]:
@@ -70,7 +69,3 @@ class Intake:
         rows = samples[:whole].reshape(-1, FRAME_SAMPLES)
         return map(Frame, rows, map(float, probabilities))
 
-
-def bytes_per_frame(audio: ListenAudio) -> int:
-    """Of one sample of each channel."""
-    return audio.channels * (2 if audio.encoding == "pcm_s16le" else 1)
