@@ -9,7 +9,7 @@
     ← final                          exactly one for each id
     ← speech_end                     unless the final came while somebody still spoke
     ← end                            the transcript of all, then the close
-    ← error, goaway                  at any time
+    ← error, goaway                  at any time, as in the session mode of `/ws/tts`
 
 Times are in ms from the first sample of the stream. Characters are Unicode code points.
 """
@@ -20,36 +20,43 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.pcm import BYTES_PER_SAMPLE, SampleRateHz
-from common.protocol import Message, Segment
+from common.errors import BadRequest
+from common.pcm import BYTES_PER_ENCODED_SAMPLE, Encoding, SampleRateHz
+from common.protocol import Message, Segment, validate
+from common.protocol_session import Frame
+from common.request_id import SANE
 
 PROTOCOL = 1
+"""A change that would break a client makes it 2."""
 MIN_ENDPOINT_MS, MAX_ENDPOINT_MS = 100, 5000
 
-Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
 Reason = Literal["endpoint", "finalize", "finish", "max_length"]
 """Why an utterance is final: silence, the client's word for it, or its length."""
 
 
 class ListenStart(BaseModel):
-    """The first message. Fields that are not known are named in `ready.ignored`."""
+    """The first message. Fields that are not known are listed in `ready.ignored`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True)
 
     type: Literal["start"]
-    sample_rate: SampleRateHz = 16000
-    channels: int = Field(default=1, ge=1, le=2)
-    """Interleaved; two are averaged."""
+    sample_rate: SampleRateHz = Field(default=16000, description="Hz")
+    channels: int = Field(default=1, ge=1, le=2, description="Interleaved; two are averaged")
     encoding: Encoding = "pcm_s16le"
     language: str = "en"
     partials: bool = True
-    endpoint_ms: int = Field(default=600, ge=MIN_ENDPOINT_MS, le=MAX_ENDPOINT_MS)
-    """Silence after which an utterance is final."""
-    request_id: str | None = None
+    endpoint_ms: int = Field(
+        default=600,
+        ge=MIN_ENDPOINT_MS,
+        le=MAX_ENDPOINT_MS,
+        description="Silence after which an utterance is final",
+    )
+    request_id: str | None = Field(default=None, pattern=f"^{SANE}$")
 
-    @property
-    def ignored(self) -> list[str]:
-        return sorted(self.model_extra or {})
+    @classmethod
+    def unknown(cls, value: dict[str, Any]) -> list[str]:
+        """The fields of a message that it does not have."""
+        return sorted(set(value) - set(cls.model_fields))
 
 
 class Command(Message):
@@ -58,7 +65,24 @@ class Command(Message):
     type: Literal["finalize", "finish"]
 
 
-class ListenAudio(BaseModel):
+def parse_start(value: dict[str, Any]) -> ListenStart:
+    """A session's first message. Raises `BadRequest`, naming what does not fit."""
+    if value.get("type") != "start":
+        raise BadRequest('A session begins with a message of the type "start".')
+    return validate(ListenStart, value)
+
+
+def parse_command(value: dict[str, Any]) -> Command:
+    """A message after `start`. Raises `BadRequest`, naming what does not fit."""
+    kind = value.get("type")
+    if kind == "start":
+        raise BadRequest("type: the session was started already")
+    if kind not in ("finalize", "finish"):
+        raise BadRequest(f"type: {str(kind)[:40]!r} is not known; there is: finalize, finish")
+    return validate(Command, value)
+
+
+class ListenAudio(Frame):
     """What the binary frames hold."""
 
     encoding: Encoding
@@ -68,22 +92,20 @@ class ListenAudio(BaseModel):
     @property
     def bytes_per_frame(self) -> int:
         """Of one sample of each channel."""
-        return self.channels * (BYTES_PER_SAMPLE if self.encoding == "pcm_s16le" else 1)
+        return self.channels * BYTES_PER_ENCODED_SAMPLE[self.encoding]
 
 
-class ListenLimits(BaseModel):
+class ListenLimits(Frame):
     """What a session may take; a client that sends faster is read more slowly, never refused."""
 
     max_message_bytes: int
-    max_utterance_ms: int
-    """An utterance without a pause is made final by then, with reason `max_length`."""
-    max_backlog_ms: int
-    """Audio that was read and not yet heard; beyond it nothing is read from the socket."""
+    max_utterance_ms: int = Field(description="It is final by then, reason `max_length`")
+    max_backlog_ms: int = Field(description="Read and not yet heard; then reading stops")
     max_session_s: float
     idle_timeout_s: float
 
 
-class ListenReady(BaseModel):
+class ListenReady(Frame):
     type: Literal["ready"] = "ready"
     protocol: int = PROTOCOL
     session_id: str
@@ -94,34 +116,32 @@ class ListenReady(BaseModel):
     ignored: list[str]
 
 
-class SpeechStart(BaseModel):
+class SpeechStart(Frame):
     type: Literal["speech_start"] = "speech_start"
     at_ms: int
 
 
-class SpeechEnd(BaseModel):
+class SpeechEnd(Frame):
     """Speech ended `endpoint_ms` before it was known to have ended."""
 
     type: Literal["speech_end"] = "speech_end"
     at_ms: int
 
 
-class Partial(BaseModel):
-    """What an utterance is heard as so far."""
+class Partial(Frame):
+    """What an utterance is heard as so far; `stable_chars` of its beginning never change."""
 
     type: Literal["partial"] = "partial"
     id: str
     rev: int
     text: str
     stable_chars: int
-    """So many characters at the beginning of `text` are also those of every later message of `id`."""
     start_ms: int
-    end_ms: int
-    lag_ms: int
-    """Audio that had come when this was sent and is not yet heard in it."""
+    end_ms: int = Field(description="Of the last word")
+    lag_ms: int = Field(description="Audio that had come and is not heard in this")
 
 
-class Final(BaseModel):
+class Final(Frame):
     """What an utterance is. `text` is empty if there were no words in it."""
 
     type: Literal["final"] = "final"
@@ -131,7 +151,7 @@ class Final(BaseModel):
     reason: Reason
 
 
-class ListenEnd(BaseModel):
+class ListenEnd(Frame):
     """The finals joined; the session is whole and closed after this."""
 
     type: Literal["end"] = "end"
@@ -140,16 +160,4 @@ class ListenEnd(BaseModel):
     segments: list[Segment]
 
 
-class GoAway(BaseModel):
-    """The server is leaving: it ends the session after `deadline_ms` if the client does not."""
-
-    type: Literal["goaway"] = "goaway"
-    deadline_ms: int
-
-
 Event = SpeechStart | SpeechEnd | Partial | Final
-
-
-def error_frame(frame: dict[str, Any], *, fatal: bool) -> dict[str, Any]:
-    """`SpeechError.frame` as it is sent in sessions, which not every error ends."""
-    return {**frame, "fatal": fatal}

@@ -34,7 +34,7 @@ class Endpointer:
         return until * FRAME_MS
 
     def push(self, probability: float) -> Literal["begins", "ends"] | None:
-        """What the next frame is, if it changes anything. `speech_until_ms` is where speech ended."""
+        """What the next frame changes; where speech ended is in `speech_until_ms`."""
         self._frames += 1
         if not self.speaking:
             if probability < BEGINS:
@@ -45,11 +45,11 @@ class Endpointer:
             self._silent_since = None
         elif probability < ENDS and self._silent_since is None:
             self._silent_since = self._frames - 1
-        if self._silent_since is not None:
-            if self._frames - self._silent_since >= self._endpoint_frames:
-                self.speaking = False
-                return "ends"
-        return None
+        since = self._silent_since
+        if since is None or self._frames - since < self._endpoint_frames:
+            return None
+        self.speaking = False
+        return "ends"
 
     def stop(self) -> None:
         """Take the silence that there is for the endpoint."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 from asr_service.app.engine import RecognitionOptions
 from asr_service.app.live.inbox import Inbox
@@ -47,7 +48,7 @@ class Hearing:
         self._recognizing = Recognizing(service.recognition.workers, options)
 
     @property
-    def recognition(self) -> asyncio.Future[object] | None:
+    def recognition(self) -> asyncio.Future[Any] | None:
         """Done when `update` has something to tell."""
         return self._recognizing.task
 

@@ -1,5 +1,8 @@
-"""What came over a socket and was not yet looked at: bounded, so that the socket's own back-pressure
-holds up a client that sends faster than it is heard."""
+"""What came over a socket and was not yet looked at.
+
+It is bounded: when it is full the socket is not read, and its own back-pressure holds up a client
+that sends faster than it is heard.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +52,7 @@ class Inbox:
             first = b"".join(parts)
         if not self._items:
             self._came.clear()
-        self._held = sum(
-            max(len(i), 128) if isinstance(i, str) else len(i) for i in self._items
-        )
+        self._held = sum(max(len(i), 128) if isinstance(i, str) else len(i) for i in self._items)
         self.audio_bytes = sum(len(i) for i in self._items if isinstance(i, bytes))
         if self._held < self.limit_bytes:
             self._has_room.set()

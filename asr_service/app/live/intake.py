@@ -1,4 +1,4 @@
-"""What comes over the socket, as frames that the listener hears. It computes: on a worker thread."""
+"""What comes over the socket as the frames that are heard. It computes: on a worker thread."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Intake:
         return self._frames(self._resampler.push(self._decode(data[:whole])))
 
     def flush(self) -> Iterator[Frame]:
-        """What is left; the last frame is filled up with silence. Nothing can be pushed after it."""
+        """What is left, filled up with silence; nothing can be pushed after it."""
         rest = self._resampler.flush()
         missing = -(len(self._left) + len(rest)) % FRAME_SAMPLES
         return self._frames(np.concatenate([rest, np.zeros(missing, np.float32)]))
@@ -68,4 +68,3 @@ class Intake:
         probabilities = self._activity.probabilities(samples[:whole])
         rows = samples[:whole].reshape(-1, FRAME_SAMPLES)
         return map(Frame, rows, map(float, probabilities))
-

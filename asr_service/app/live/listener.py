@@ -20,10 +20,9 @@ from typing import Literal
 
 import numpy as np
 
-from asr_service.app.engine import SAMPLE_RATE_HZ
 from asr_service.app.live.agreement import Agreement, HeardWord, segments_of, text_of
 from asr_service.app.live.endpoint import Endpointer
-from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
+from asr_service.app.live.vad import FRAME_MS
 from common.audio import Samples
 from common.protocol import Segment, Word
 from common.protocol_stt import Event, Final, ListenEnd, Partial, Reason, SpeechEnd, SpeechStart

@@ -1,4 +1,4 @@
-"""What all live sessions share: who is let in, the thread that listens for speech, the recognizer."""
+"""What live sessions share: who is let in, the thread that listens for speech, the recognizer."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Is somebody speaking? Asked of each frame of 32 ms as it comes.
 
 Silero VAD v6 (MIT; the ONNX graph that faster-whisper carries) is recurrent: it takes a frame and
-the last samples of the one before, and hands its state on to the next. So it hears a stream frame by
-frame exactly as it hears a whole recording. It computes: call it on a worker thread.
+the last samples of the one before, and hands its state on to the next. So it hears a stream as it
+hears a whole recording. It computes: call it on a worker thread.
 """
 
 from __future__ import annotations
