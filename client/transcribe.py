@@ -10,58 +10,36 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 if not __package__:
     # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from client.answers import post
+from client.blocking import background_loop
 from client.cli import EXIT_CODES, exit_code
-from client.errors import BrokenOff, NoSpeech
+from client.errors import NoSpeech
+from client.retrying import ONCE
+from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
 from client.wav import Recording, read_wav
-
-DEFAULT_URL = "http://localhost:8000"
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of speech; times in ms from the first sample."""
-
-    start_ms: int
-    end_ms: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """What was said; empty if nobody speaks."""
-
-    text: str
-    segments: tuple[Segment, ...]
+from common.protocol import Transcript
 
 
 def transcribe(
     recording: Recording, url: str = DEFAULT_URL, *, language: str = "en", timeout_s: float = 120.0
 ) -> Transcript:
-    """What is said in `recording`. `timeout_s` is for each wait for the server.
+    """What is said in `recording`; empty if nobody speaks. `timeout_s` is for each wait.
 
-    Raises as `client.answers.post` does.
+    Raises as `SpeechClient.transcribe` does.
     """
-    query: dict[str, str | int] = {"sr": recording.sample_rate_hz, "ch": 1, "lang": language}
-    path = "/api/stt/bytes"
-    with post(url, path, content=recording.pcm, query=query, timeout_s=timeout_s) as answer:
-        body = answer.read()
-    try:
-        message = json.loads(body)
-        segments = tuple(
-            Segment(int(s["start_ms"]), int(s["end_ms"]), str(s["text"]))
-            for s in message["segments"]
+    client = SpeechClient(url, timeouts=Timeouts(transcript_s=timeout_s), retry=ONCE)
+    with background_loop() as loop, loop.within(client):
+        return loop.call(
+            client.transcribe,
+            recording.pcm,
+            sample_rate=recording.sample_rate_hz,
+            language=language,
         )
-        return Transcript(str(message["text"]), segments)
-    except (ValueError, KeyError, TypeError):
-        raise BrokenOff(f"The server answered what is no transcript: {body[:80]!r}.") from None
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         read_wav(options.wav), options.url, language=options.lang, timeout_s=options.timeout
     )
     if options.json:
-        print(json.dumps(asdict(transcript), ensure_ascii=False))
+        print(json.dumps(transcript.model_dump(), ensure_ascii=False))
     if not transcript.text:
         raise NoSpeech(f"Nobody speaks in {options.wav}.")
     if options.times:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import wave
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from client import echo_bytes, transcribe
 from client.errors import BadInput, BrokenOff, NoSpeech, Refused, ServerAway
 from client.tests.conftest import HttpServer
 from client.wav import Recording
+from common.protocol import Segment
 
 RECORDING = Recording(b"\5\0" * 1600, 16000)
 SPEECH = b"\1\0" * 640
@@ -103,20 +103,19 @@ def test_echo_without_audio_is_not_success(http_server: HttpServer, out: Path) -
     assert list(out.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("cut", "samples"), [((b"\1", b"\0\2", b"\0"), b"\1\0\2\0"), ((b"\1\0",), b"\1\0")]
-)
+@pytest.mark.parametrize("cut", [(b"\1", b"\0\2", b"\0"), (b"\1\0", b"\2\0")])
 def test_samples_that_the_network_cut_are_put_together(
-    cut: Iterable[bytes], samples: bytes
+    cut: tuple[bytes, ...], http_server: HttpServer, out: Path
 ) -> None:
-    pieces = list(echo_bytes.whole_samples(cut))
-    assert b"".join(pieces) == samples
-    assert all(len(piece) % 2 == 0 for piece in pieces)
+    echo_bytes.echo_to_file(RECORDING, out, http_server(answers(*cut)))
+    with wave.open(str(out)) as file:
+        assert file.readframes(file.getnframes()) == b"\1\0\2\0"
 
 
-def test_half_a_sample_at_the_end_is_not_success() -> None:
+def test_half_a_sample_at_the_end_is_not_success(http_server: HttpServer, out: Path) -> None:
     with pytest.raises(BrokenOff, match="within a sample"):
-        list(echo_bytes.whole_samples([b"\1\0\2"]))
+        echo_bytes.echo_to_file(RECORDING, out, http_server(answers(b"\1\0\2")))
+    assert not out.exists()
 
 
 def test_refusal_is_told_in_the_servers_words(http_server: HttpServer, out: Path) -> None:
@@ -168,7 +167,7 @@ def test_transcript_has_its_segments(http_server: HttpServer) -> None:
     url = http_server(answers(json.dumps(body).encode(), seen=seen))
     transcript = transcribe.transcribe(RECORDING, url + "/")
     assert transcript.text == "Hi. Ho."
-    assert transcript.segments == (transcribe.Segment(0, 90, "Hi."),)
+    assert transcript.segments == [Segment(start_ms=0, end_ms=90, text="Hi.")]
     assert seen["path"] == "/api/stt/bytes"
     assert seen["query"] == "sr=16000&ch=1&lang=en"
 

@@ -1,0 +1,213 @@
+"""The client of a speech server for Python programs.
+
+async with SpeechClient("http://localhost:8000") as client:
+    async for audio in client.speak("Hello world"):
+        ...
+    transcript = await client.transcribe(pcm)
+    async for event in client.listen(microphone()):
+        ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+from typing_extensions import Self
+
+from client import address
+from client.answers import Answer, post
+from client.connection import Connection
+from client.echoed import EchoedRecording
+from client.errors import BadInput, BrokenOff
+from client.live import Listening, Sound
+from client.retrying import Retry
+from client.sessions import Sessions
+from client.utterance import Text, Utterance
+from common.errors import in_words
+from common.pcm import Encoding
+from common.protocol import Transcript
+from common.protocol_session import Start
+from common.protocol_stt import ListenStart
+
+DEFAULT_URL = "http://localhost:8000"
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds to wait for the server: for a connection, for each next thing, for a transcript."""
+
+    connect_s: float = 5.0
+    answer_s: float = 30.0
+    transcript_s: float = 120.0
+
+
+class SpeechClient:
+    """One server, at `url`. Use it as a context manager.
+
+    `api_key` is for servers that ask for one; by default, what `SPEECH_API_KEY` says. `retry` says
+    how often to ask again, which is done only for what has delivered nothing yet.
+
+    Any number of tasks may use one client at the same time: an utterance has a connection of its
+    own while it is spoken, and the next one with the same options uses that again. All methods
+    raise `client.errors.ClientError`.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        timeouts: Timeouts | None = None,
+        retry: Retry | None = None,
+    ) -> None:
+        self.url = address.check(url, "http", "https")
+        self.timeouts = timeouts or Timeouts()
+        self.retry = retry or Retry()
+        self._headers = address.key_header(api_key)
+        self._held = AsyncExitStack()
+        self._sessions = Sessions(self._opens("/ws/tts", "speech"), self.timeouts.answer_s)
+        self._http = httpx.AsyncClient(
+            headers=self._headers,
+            timeout=httpx.Timeout(self.timeouts.transcript_s, connect=self.timeouts.connect_s),
+            trust_env=not address.is_on_this_machine(self.url),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._held.enter_async_context(self._http)
+        self._held.push_async_callback(self._sessions.close)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._held.aclose()
+
+    def speak(
+        self,
+        text: Text,
+        *,
+        sample_rate: int | None = None,
+        encoding: Encoding = "pcm_s16le",
+        speed: float = 1.0,
+        chunk_ms: int | None = None,
+        marks: bool = False,
+        max_buffer_delay_ms: int | None = None,
+    ) -> Utterance:
+        """Speak `text`: a string, or an iterator that writes it piece by piece, as a language model
+        does; each sentence is spoken as soon as it is complete.
+
+        What is given is iterated for audio, mono, of `sample_rate` Hz (default: the server's own)
+        in `encoding`, in frames of `chunk_ms`. With `marks`, it knows when each sentence is spoken.
+        `speed` is 0.5 to 2. Text that is no sentence yet is spoken when no more has come for
+        `max_buffer_delay_ms`.
+        """
+        start = _fitting(
+            Start,
+            type="start",
+            sample_rate=sample_rate,
+            encoding=encoding,
+            speed=speed,
+            chunk_ms=chunk_ms,
+            timestamps="sentence" if marks else "none",
+            max_buffer_delay_ms=max_buffer_delay_ms,
+        )
+        return Utterance(self._sessions, text, start, self.retry, self.timeouts.answer_s)
+
+    async def transcribe(
+        self, audio: bytes, *, sample_rate: int = 16000, channels: int = 1, language: str = "en"
+    ) -> Transcript:
+        """What is said in `audio`, s16le; with two channels, they are interleaved."""
+
+        async def ask() -> Transcript:
+            query: dict[str, str | int] = {"sr": sample_rate, "ch": channels, "lang": language}
+            path, wait_s = "/api/stt/bytes", self.timeouts.transcript_s
+            asking = post(self._http, self.url, path, content=audio, query=query, timeout_s=wait_s)
+            async with asking as answer:
+                body = await answer.read()
+            try:
+                return Transcript.model_validate_json(body)
+            except ValidationError:
+                said = body[:80]
+                raise BrokenOff(f"The server answered what is no transcript: {said!r}.") from None
+
+        return await self.retry(ask)
+
+    @asynccontextmanager
+    async def echo_recording(
+        self, audio: bytes, *, sample_rate: int = 16000, channels: int = 1
+    ) -> AsyncIterator[EchoedRecording]:
+        """Have the words of `audio`, s16le, spoken by the server's voice.
+
+        Raises `NoSpeech` if there are none.
+        """
+        query: dict[str, str | int] = {"sr": sample_rate, "ch": channels, "fmt": "s16le"}
+        path, wait_s = "/api/echo-bytes", self.timeouts.transcript_s
+
+        async with AsyncExitStack() as held:
+
+            async def ask() -> Answer:
+                asking = post(
+                    self._http, self.url, path, content=audio, query=query, timeout_s=wait_s
+                )
+                return await held.enter_async_context(asking)
+
+            answer = await self.retry(ask)
+            yield EchoedRecording(answer, sample_rate)
+
+    def listen(
+        self,
+        audio: Sound,
+        *,
+        sample_rate: int = 16000,
+        channels: int = 1,
+        encoding: Encoding = "pcm_s16le",
+        language: str = "en",
+        partials: bool = True,
+        endpoint_ms: int = 600,
+    ) -> Listening:
+        """Recognize `audio` while it is spoken; what is given is iterated for what is heard.
+
+        An utterance is final after `endpoint_ms` of silence; `partials` are what it is heard as
+        until then. The frames of `audio` may be of any size, cut anywhere.
+        """
+        start = _fitting(
+            ListenStart,
+            type="start",
+            sample_rate=sample_rate,
+            channels=channels,
+            encoding=encoding,
+            language=language,
+            partials=partials,
+            endpoint_ms=endpoint_ms,
+        )
+        opens = self._opens("/ws/stt", "transcript")
+        return Listening(opens, start, audio, self.retry, self.timeouts.answer_s)
+
+    def _opens(self, path: str, what: str) -> Any:
+        async def open_connection() -> Connection:
+            return await Connection.open(
+                self.url.replace("http", "ws", 1) + path,
+                what=what,
+                headers=self._headers,
+                timeout_s=self.timeouts.connect_s,
+            )
+
+        return open_connection
+
+
+def _fitting(message: type[M], **fields: Any) -> M:
+    """A message with these fields. Raises `BadInput`, naming what does not fit."""
+    try:
+        return message.model_validate(fields)
+    except ValidationError as error:
+        raise BadInput(in_words(error.errors())) from None
