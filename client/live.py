@@ -49,6 +49,8 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
         self._timeout_s = timeout_s
         self._connection: Connection | None = None
         self._sending: asyncio.Task[None] | None = None
+        self._raised: Exception | None = None
+        """By the audio, which ended the connection then."""
         self.ready: ReadyMessage | None = None
         """What the server offers, once the stream is open."""
         self.end: LastMessage | None = None
@@ -107,9 +109,8 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
             listening = self._sending is None or not self._sending.done()
             frame = await connection.receive(None if listening else self._timeout_s)
         except ClientError:
-            # If the audio failed, it closed the connection.
-            if self._sending is not None and self._sending.done():
-                self._sending.result()
+            if self._raised is not None:
+                raise self._raised from None
             raise
         if isinstance(frame, bytes):
             connection.has_delivered = True
@@ -138,7 +139,8 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
             await connection.send({"type": "finish"})
         except ClientError:
             return  # who receives knows how the connection ended
-        except Exception:
+        except Exception as error:
+            self._raised = error
             await connection.close()
             raise
 

@@ -56,6 +56,8 @@ class Utterance(IteratedOnce[bytes]):
         self._id = ""
         self._pieces: Pieces | None = None
         self._sending: asyncio.Task[None] | None = None
+        self._raised: Exception | None = None
+        """By the text, which ended the connection then."""
         self._cancelled = False
         self.audio: Audio | None = None
         """What the audio is; known with the first of it."""
@@ -152,9 +154,8 @@ class Utterance(IteratedOnce[bytes]):
                 if self._pieces is None or self._pieces.ended_for_s() >= self._timeout_s:
                     raise
             except ClientError:
-                # If the text failed, it closed the connection.
-                if self._sending is not None and self._sending.done():
-                    self._sending.result()
+                if self._raised is not None:
+                    raise self._raised from None
                 raise
 
     async def _send(self, session: Session, id_: str) -> None:
@@ -175,7 +176,8 @@ class Utterance(IteratedOnce[bytes]):
             await connection.send(Finish(type="finish", id=id_).model_dump())
         except ClientError:
             return  # who receives knows how the connection ended
-        except Exception:
+        except Exception as error:
+            self._raised = error
             await connection.close()
             raise
         finally:
