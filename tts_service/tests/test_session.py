@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from typing import Any
 
 import httpx
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
+from websockets.exceptions import ConnectionClosed
 
 from common.encoding import AudioFormat
 from common.pcm import Encoding
@@ -405,13 +409,15 @@ def test_what_the_engine_had_to_cut_is_told(serve: Serve, voice: FakeVoice) -> N
         assert session.read_until("end")["reason"] == "done"
 
 
-def test_close_speaks_what_was_accepted_and_closes(serve: Serve) -> None:
+def test_close_speaks_what_was_accepted_and_closes(serve: Serve, voice: FakeVoice) -> None:
     with open_session(serve().ws) as session:
+        voice.gate.clear()
         session.send("text", "u1", text="Hello")
         session.send("speak", "u2", text="Hello world")
         session.send("close")
         session.send("speak", "u3", text="Too late")
         assert session.read_until("error")["id"] == "u3"
+        voice.gate.set()
         assert session.read_until("end", "u1")["reason"] == "done"
         assert session.read_until("end", "u2")["reason"] == "done"
         assert close_of(session.ws) == (1000, "")
@@ -575,3 +581,47 @@ def test_an_idle_session_is_told_and_closed(serve: Serve) -> None:
         drain(at)
         session.read_until("goaway")
         assert close_of(session.ws) == (1001, "shutting down")
+
+
+SAID = st.sampled_from(["Hello. ", "And then, of course, ", "it ended", " 😀", "FAIL at the end"])
+MESSAGES = st.lists(
+    st.builds(
+        lambda kind, id_, text: (
+            {"type": kind, "id": id_, "text": text}
+            if kind in ("text", "speak")
+            else {"type": kind} | ({} if kind == "ping" or id_ == "u9" else {"id": id_})
+        ),
+        st.sampled_from(["text", "text", "text", "speak", "flush", "finish", "cancel", "ping"]),
+        st.sampled_from(["u1", "u2", "u3", "u4", "u9"]),
+        SAID,
+    ),
+    max_size=25,
+)
+
+
+@pytest.mark.parametrize("delay_ms", [20, 1000])
+def test_any_order_of_messages_comes_to_an_orderly_end(serve: Serve, delay_ms: int) -> None:
+    at = serve(tts_max_queued_texts=2)
+
+    @hypothesis.settings(max_examples=25, deadline=None)
+    @hypothesis.given(MESSAGES)
+    def check(messages: list[dict[str, str]]) -> None:
+        start = {"timestamps": "sentence", "max_buffer_delay_ms": delay_ms}
+        with open_session(at.ws, **start) as session:
+            for message in messages:
+                session.ws.send(json.dumps(message))
+            session.send("close")
+            refused = set()
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    frame = session.read()
+                    if not isinstance(frame, bytes) and frame["type"] == "error":
+                        refused.add(frame.get("id"))
+            assert close_of(session.ws) == (1000, "")
+            assert session.rules.begun is None
+            assert set(session.rules.audio) <= set(session.rules.ended)
+            named = {m["id"] for m in messages if m["type"] in ("text", "speak")}
+            assert set(session.rules.ended) <= named <= set(session.rules.ended) | refused
+
+    check()
+    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
