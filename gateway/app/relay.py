@@ -177,4 +177,8 @@ def _ends_utterance(frame: str) -> bool:
         message: Any = json.loads(frame)
     except ValueError:
         return False
-    return isinstance(message, dict) and message.get("type") in ("end", "error")
+    if not isinstance(message, dict):
+        return False
+    # An error that says it is not fatal leaves a session at what it was doing.
+    kind = message.get("type")
+    return kind == "end" or (kind == "error" and message.get("fatal") is not False)

@@ -87,19 +87,27 @@ def router(
             tts.chunks(answer), held.pop_all(), media_type=media_type, headers=headers
         )
 
-    @routes.websocket("/ws/tts")
-    async def ws_tts(websocket: WebSocket) -> None:
+    async def relayed(websocket: WebSocket, service: Upstream, path: str) -> None:
+        """Have a replica of `service` answer; what it says of a refusal is the client's answer."""
         try:
             lifecycle.check()
-            async with sessions.slot(), tts.websocket("/ws/tts", websocket.url.query) as upstream:
+            async with sessions.slot(), service.websocket(path, websocket.url.query) as upstream:
                 await websocket.accept(headers=handshake_headers(upstream))
                 await Relay(
-                    websocket, upstream, name=tts.name, lifecycle=lifecycle, settings=settings
+                    websocket, upstream, name=service.name, lifecycle=lifecycle, settings=settings
                 ).run()
         except SpeechError as error:
             await refuse(websocket, error)
         except UpstreamAnswer as refusal:
             await websocket.send_denial_response(as_response(refusal))
+
+    @routes.websocket("/ws/tts")
+    async def ws_tts(websocket: WebSocket) -> None:
+        await relayed(websocket, tts, "/ws/tts")
+
+    @routes.websocket("/ws/stt")
+    async def ws_stt(websocket: WebSocket) -> None:
+        await relayed(websocket, asr, "/ws/stt")
 
     @routes.post(
         "/api/stt/bytes",
