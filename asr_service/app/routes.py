@@ -46,7 +46,11 @@ def router(service: RecognitionService) -> APIRouter:
             limit_in_words=f"{max_seconds:g} s of audio",
         )
         pcm.check(body)
-        options = RecognitionOptions(language=query.lang, beam_size=service.settings.asr_beam_size)
+        options = RecognitionOptions(
+            language=query.lang,
+            beam_size=service.settings.asr_beam_size,
+            vad=service.settings.asr_vad,
+        )
         return await unless_gone(request, service.recognize(raw_pcm(body, pcm), options))
 
     return routes

@@ -52,6 +52,7 @@ class Relay:
         upstream: ClientConnection,
         *,
         name: str,
+        under_way: UnderWay,
         lifecycle: Lifecycle,
         settings: GatewaySettings,
     ) -> None:
@@ -61,7 +62,7 @@ class Relay:
         self._lifecycle = lifecycle
         self._settings = settings
         self._work = ExitStack()
-        self._under_way = UnderWay()
+        self._under_way = under_way
         self._idle = asyncio.Event()
         self._idle.set()
         self._waiting_since: float | None = None

@@ -36,6 +36,7 @@ from common.websocket import refuse
 from gateway.app import echo
 from gateway.app.relay import Relay
 from gateway.app.settings import GatewaySettings
+from gateway.app.under_way import ListeningUnderWay, UnderWay
 from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers, passed_headers
 
 _RELAYED = (BadRequest, TooLarge, UpstreamFailed, Busy, Loading, Draining, UpstreamTimeout)
@@ -87,19 +88,34 @@ def router(
             tts.chunks(answer), held.pop_all(), media_type=media_type, headers=headers
         )
 
-    @routes.websocket("/ws/tts")
-    async def ws_tts(websocket: WebSocket) -> None:
+    async def relayed(
+        websocket: WebSocket, service: Upstream, path: str, under_way: UnderWay
+    ) -> None:
+        """Have a replica of `service` answer; what it says of a refusal is the client's answer."""
         try:
             lifecycle.check()
-            async with sessions.slot(), tts.websocket("/ws/tts", websocket.url.query) as upstream:
+            async with sessions.slot(), service.websocket(path, websocket.url.query) as upstream:
                 await websocket.accept(headers=handshake_headers(upstream))
                 await Relay(
-                    websocket, upstream, name=tts.name, lifecycle=lifecycle, settings=settings
+                    websocket,
+                    upstream,
+                    name=service.name,
+                    under_way=under_way,
+                    lifecycle=lifecycle,
+                    settings=settings,
                 ).run()
         except SpeechError as error:
             await refuse(websocket, error)
         except UpstreamAnswer as refusal:
             await websocket.send_denial_response(as_response(refusal))
+
+    @routes.websocket("/ws/tts")
+    async def ws_tts(websocket: WebSocket) -> None:
+        await relayed(websocket, tts, "/ws/tts", UnderWay())
+
+    @routes.websocket("/ws/stt")
+    async def ws_stt(websocket: WebSocket) -> None:
+        await relayed(websocket, asr, "/ws/stt", ListeningUnderWay())
 
     @routes.post(
         "/api/stt/bytes",

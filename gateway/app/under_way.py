@@ -57,6 +57,24 @@ class UnderWay:
         self._simple = not self.in_session
 
 
+class ListeningUnderWay(UnderWay):
+    """Of `/ws/stt`: from its `start` to its `end`, or to an error that ends it."""
+
+    def client_sent(self, text: str) -> None:
+        if self._first:
+            self._simple = self.in_session = is_start(_message(text))
+        self._first = False
+
+    def service_sent(self, text: str) -> None:
+        message = _message(text)
+        kind = message.get("type")
+        if kind == "end" or (kind == "error" and message.get("fatal") is not False):
+            self._simple = False
+
+    def service_sounded(self) -> None:
+        """It never does."""
+
+
 def _message(text: str) -> dict[str, Any]:
     try:
         return parse_json_object(text)

@@ -33,8 +33,8 @@ SETTLE_MS = 224
 """Silence that is most likely an end: that of words is shorter."""
 CUT_FROM_MS = 8000
 """A buffer as long as this is cut where words are agreed."""
-MAX_BUFFER_MS = 10_000
-"""A buffer as long as this is cut before any more audio is taken."""
+MAX_BUFFER_MS = 312 * FRAME_MS
+"""A buffer as long as this, 10 s, is cut before any more audio is taken."""
 _SENTENCE_MS = 300
 """What the end of a sentence or clause adds to its pause, where the widest is looked for."""
 _BEFORE_MIDDLE_MS = 1000
