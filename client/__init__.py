@@ -12,7 +12,7 @@ from client.errors import (
     ServerAway,
     Unavailable,
 )
-from client.live import Listening
+from client.live import Listening, VoiceLoop
 from client.retrying import Retry
 from client.speech_client import SpeechClient, Timeouts
 from client.utterance import Utterance
@@ -30,4 +30,5 @@ __all__ = [
     "Timeouts",
     "Unavailable",
     "Utterance",
+    "VoiceLoop",
 ]

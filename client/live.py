@@ -14,6 +14,7 @@ from client.iteration import IteratedOnce
 from client.messages import is_fatal, parse, told_apart
 from client.pieces import each
 from client.retrying import Retry
+from common.protocol_echo import EchoEvent, EchoMessage, EchoReady, EchoTranscript
 from common.protocol_session import Failure, GoAway
 from common.protocol_stt import Event, ListenEnd, ListenReady
 
@@ -62,9 +63,12 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
 
     async def finalize(self) -> None:
         """What was said so far is an utterance; go on listening. Raises as the iteration does."""
-        if self._connection is None or self.ready is None:
+        await self._command("finalize")
+
+    async def _command(self, kind: str) -> None:
+        if self._connection is None:
             raise RuntimeError("The stream is not open yet: iterate it first.")
-        await self._connection.send({"type": "finalize"})
+        await self._connection.send({"type": kind})
 
     async def _iterate(self) -> AsyncGenerator[Item, None]:
         try:
@@ -151,3 +155,17 @@ class Listening(LiveStream[Event, ListenReady, ListenEnd]):
     _messages = told_apart(ListenReady | Event | ListenEnd | Failure | GoAway)
     _ready_type = ListenReady
     _last_type = ListenEnd
+
+
+class VoiceLoop(LiveStream[EchoEvent | bytes, EchoReady, EchoTranscript]):
+    """What is heard, as of `Listening`, and what the voice says to it: `Begin`, audio, `Mark`,
+    `End`. Whoever plays the audio stops, and forgets what it has not played, at `SpeechStart`.
+    """
+
+    _messages = told_apart(EchoMessage)
+    _ready_type = EchoReady
+    _last_type = EchoTranscript
+
+    async def cancel(self) -> None:
+        """Stop the voice."""
+        await self._command("cancel")

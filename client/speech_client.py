@@ -25,13 +25,14 @@ from client.answers import Answer, post
 from client.connection import Connection
 from client.echoed import EchoedRecording
 from client.errors import BadInput, BrokenOff
-from client.live import Listening, Sound
+from client.live import Listening, Sound, VoiceLoop
 from client.retrying import Retry
 from client.sessions import Sessions
 from client.utterance import Text, Utterance
 from common.errors import in_words
 from common.pcm import Encoding
 from common.protocol import Transcript
+from common.protocol_echo import EchoStart
 from common.protocol_session import Start
 from common.protocol_stt import ListenStart
 
@@ -192,6 +193,38 @@ class SpeechClient:
         )
         opens = self._opens("/ws/stt", "transcript")
         return Listening(opens, start, audio, self.retry, self.timeouts.answer_s)
+
+    def echo(
+        self,
+        audio: Sound,
+        *,
+        sample_rate: int = 16000,
+        channels: int = 1,
+        encoding: Encoding = "pcm_s16le",
+        language: str = "en",
+        partials: bool = True,
+        endpoint_ms: int = 600,
+        speed: float = 1.0,
+        marks: bool = False,
+    ) -> VoiceLoop:
+        """Have what is said in `audio` said by the server's voice, while it is spoken: what is
+        given is iterated for what is heard and for the voice's audio, mono, of the same rate and
+        encoding. Speech that starts while the voice speaks cancels it.
+        """
+        start = _fitting(
+            EchoStart,
+            type="start",
+            sample_rate=sample_rate,
+            channels=channels,
+            encoding=encoding,
+            language=language,
+            partials=partials,
+            endpoint_ms=endpoint_ms,
+            speed=speed,
+            timestamps="sentence" if marks else "none",
+        )
+        opens = self._opens("/ws/echo", "echo")
+        return VoiceLoop(opens, start, audio, self.retry, self.timeouts.answer_s)
 
     def _opens(self, path: str, what: str) -> Any:
         async def open_connection() -> Connection:

@@ -38,6 +38,8 @@ from gateway.app.relay import Relay
 from gateway.app.settings import GatewaySettings
 from gateway.app.under_way import ListeningUnderWay, UnderWay
 from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers, passed_headers
+from gateway.app.voice_loop import VoiceLoop
+from gateway.app.watched import WatchedUpstream
 
 _RELAYED = (BadRequest, TooLarge, UpstreamFailed, Busy, Loading, Draining, UpstreamTimeout)
 
@@ -116,6 +118,29 @@ def router(
     @routes.websocket("/ws/stt")
     async def ws_stt(websocket: WebSocket) -> None:
         await relayed(websocket, asr, "/ws/stt", ListeningUnderWay())
+
+    @routes.websocket("/ws/echo")
+    async def ws_echo(websocket: WebSocket) -> None:
+        try:
+            lifecycle.check()
+            async with (
+                sessions.slot(),
+                asr.websocket("/ws/stt", "") as ears,
+                tts.websocket("/ws/tts", "") as voice,
+            ):
+                await websocket.accept()
+                stall_s = settings.gateway_stall_timeout_s
+                await VoiceLoop(
+                    websocket,
+                    ears=WatchedUpstream(ears, asr.name, stall_s),
+                    voice=WatchedUpstream(voice, tts.name, stall_s),
+                    lifecycle=lifecycle,
+                    settings=settings,
+                ).run()
+        except SpeechError as error:
+            await refuse(websocket, error)
+        except UpstreamAnswer as refusal:
+            await websocket.send_denial_response(as_response(refusal))
 
     @routes.post(
         "/api/stt/bytes",

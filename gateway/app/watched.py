@@ -29,7 +29,7 @@ class WatchedUpstream:
 
     def __init__(self, connection: ClientConnection, name: str, stall_timeout_s: float) -> None:
         self._connection = connection
-        self._name = name
+        self.name = name
         self._stall_timeout_s = stall_timeout_s
         self._waiting_since: float | None = None
 
@@ -56,7 +56,7 @@ class WatchedUpstream:
         """What the end of the connection means; `under_way`: whether it was done by then."""
         rcvd = closed.rcvd
         if rcvd is None or (under_way and rcvd.code in (NORMAL, GOING_AWAY, SERVICE_RESTART)):
-            return UpstreamFailed(f"The {self._name} service went away before it was done.")
+            return UpstreamFailed(f"The {self.name} service went away before it was done.")
         return Closed(NORMAL if rcvd.code == NO_STATUS else rcvd.code, rcvd.reason)
 
     async def watch(self) -> None:
@@ -68,7 +68,7 @@ class WatchedUpstream:
             if since is None or time.monotonic() - since <= stall_s:
                 continue
             if not await self._lives(since):
-                raise UpstreamTimeout(f"The {self._name} service does not answer any more.")
+                raise UpstreamTimeout(f"The {self.name} service does not answer any more.")
 
     async def _lives(self, since: float) -> bool:
         """Ask it, unless a frame has come meanwhile."""
