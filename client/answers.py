@@ -75,7 +75,10 @@ def post(
                     base + path,
                     params=dict(query),
                     content=content,
-                    headers={"Content-Type": "application/octet-stream"},
+                    headers={
+                        "Content-Type": "application/octet-stream",
+                        **address.key_header(),
+                    },
                 )
             )
             if response.status_code != HTTPStatus.OK:

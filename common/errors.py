@@ -96,6 +96,9 @@ class EmptyAudio(BadRequest):
 class Unauthorized(SpeechError):
     code, http_status, close_code = "unauthorized", 401, 1008
 
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), "WWW-Authenticate": "Bearer"}
+
 
 class ForbiddenOrigin(SpeechError):
     code, http_status, close_code = "forbidden_origin", 403, 1008

@@ -10,12 +10,14 @@ from typing import Any
 import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.middleware import Middleware
 
 from common.app import create_app
 from common.health import Readiness, health_router
 from common.lifecycle import Lifecycle
 from common.settings import load_settings
 from gateway.app import routes
+from gateway.app.quota import Quota, QuotaMiddleware
 from gateway.app.replicas import Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams import Upstream, UpstreamAnswer, new_http_client
@@ -26,6 +28,10 @@ def build(
 ) -> FastAPI:
     """The app, asking the services behind it through `http`, which it closes at its end."""
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
+    quota = Quota(
+        per_minute=settings.gateway_key_requests_per_minute,
+        at_a_time=settings.gateway_key_concurrency,
+    )
     tts = Upstream("tts", settings.gateway_tts_url, http, settings, resolve=resolve)
     asr = Upstream("asr", settings.gateway_asr_url, http, settings, resolve=resolve)
 
@@ -59,6 +65,7 @@ def build(
             routes.router(settings, lifecycle, tts=tts, asr=asr),
         ],
         run=run,
+        guards=[Middleware(QuotaMiddleware, quota=quota)],
     )
 
     @app.exception_handler(UpstreamAnswer)

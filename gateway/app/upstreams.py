@@ -86,6 +86,9 @@ class Upstream:
         self._netloc = parts.netloc
         self._http = http
         self._settings = settings
+        key = settings.keys.own
+        self._key_header = {"Authorization": f"Bearer {key}"} if key else {}
+        """The services behind ask for the same keys: to them, the gateway is one more client."""
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)
         self.replicas = Replicas(host, port, probe=self._probe, resolve=resolve)
@@ -108,7 +111,7 @@ class Upstream:
         self, method: str, replica: Replica, target: str, timeout: httpx.Timeout, **more: Any
     ) -> httpx.Request:
         """A request to one replica that is addressed, and encrypted, to the service's name."""
-        headers = {"Host": self._netloc, **more.pop("headers", {})}
+        headers = {"Host": self._netloc, **self._key_header, **more.pop("headers", {})}
         return self._http.build_request(
             method,
             f"{self._scheme}://{replica.netloc}{target}",
@@ -223,7 +226,7 @@ class Upstream:
                 f"{url}?{query}" if query else url,
                 host=replica.host,
                 port=replica.port,
-                additional_headers={HEADER: current_request_id()},
+                additional_headers={HEADER: current_request_id(), **self._key_header},
                 compression=None,
                 proxy=None,
                 open_timeout=self._settings.gateway_connect_timeout_s,
