@@ -19,7 +19,16 @@ MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8000, 48000
 
 SampleRateHz = Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)]
 Container = Literal["s16le", "wav"]
-MEDIA_TYPES: dict[Container, str] = {"s16le": "audio/pcm", "wav": "audio/wav"}
+Compressed = Literal["mp3", "opus", "aac", "flac"]
+SpeechFormat = Literal["s16le", "wav", "mp3", "opus", "aac", "flac"]
+MEDIA_TYPES: dict[SpeechFormat, str] = {
+    "s16le": "audio/pcm",
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+}
 
 
 class PcmQuery(BaseModel):

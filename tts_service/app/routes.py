@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from fastapi import APIRouter, Request, WebSocket
@@ -24,6 +25,7 @@ from common.pcm import MEDIA_TYPES, wav_header
 from common.protocol import SpeechBody, parse_json_object, validate
 from common.streaming import AudioStream
 from common.websocket import refuse
+from tts_service.app.encoders import compressed, encode
 from tts_service.app.service import SpeechService
 from tts_service.app.session import SimpleSession
 from tts_service.app.utterance import SpeechOptions
@@ -58,12 +60,17 @@ def router(service: SpeechService) -> APIRouter:
         options = SpeechOptions(
             sample_rate_hz=body.sample_rate or service.settings.tts_sr, speed=body.speed
         )
+        codec = compressed(body.format, options.sample_rate_hz)
         async with AsyncExitStack() as held:
             speaking = held.enter_async_context(service.speak(body.text, options))
-            stream = await unless_gone(request, speaking)
+            stream: AsyncIterator[bytes] = await unless_gone(request, speaking)
+            if codec is not None:
+                encoded = encode(stream, codec, options.sample_rate_hz)
+                held.push_async_callback(encoded.aclose)
+                stream = encoded
             # The first audio is awaited before the status is sent, so that what fails early fails
             # with a status of its own.
-            first = await unless_gone(request, stream.__anext__())
+            first = await unless_gone(request, _next(stream))
             length: int | None = None
             if body.format == "wav":
                 if service.makes_in_one_step(body.text):
@@ -81,3 +88,7 @@ def router(service: SpeechService) -> APIRouter:
             )
 
     return routes
+
+
+async def _next(stream: AsyncIterator[bytes]) -> bytes:
+    return await stream.__anext__()
