@@ -14,13 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.errors import BadRequest, EmptyAudio
 
 BYTES_PER_SAMPLE = 2
-"""Of s16le, the only sample format."""
+"""Of s16le, which all speech that is sent out is in."""
 MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8000, 48000
 
 SampleRateHz = Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)]
 Container = Literal["s16le", "wav"]
 Compressed = Literal["mp3", "opus", "aac", "flac"]
 SpeechFormat = Literal["s16le", "wav", "mp3", "opus", "aac", "flac"]
+Encoding = Literal["s16le", "mulaw", "alaw"]
+"""What samples may be sent as; the last two are G.711."""
+ENCODED_BYTES: dict[Encoding, int] = {"s16le": BYTES_PER_SAMPLE, "mulaw": 1, "alaw": 1}
+"""Of one sample."""
 MEDIA_TYPES: dict[SpeechFormat, str] = {
     "s16le": "audio/pcm",
     "wav": "audio/wav",
@@ -48,14 +52,15 @@ class PcmQuery(BaseModel):
 
 @dataclass(frozen=True)
 class PcmFormat:
-    """s16le at `sample_rate_hz` with `channels` interleaved."""
+    """Samples at `sample_rate_hz` with `channels` interleaved."""
 
     sample_rate_hz: int
     channels: int = 1
+    encoding: Encoding = "s16le"
 
     @property
     def bytes_per_frame(self) -> int:
-        return BYTES_PER_SAMPLE * self.channels
+        return ENCODED_BYTES[self.encoding] * self.channels
 
     @property
     def bytes_per_second(self) -> int:
@@ -71,7 +76,7 @@ class PcmFormat:
         if len(body) % self.bytes_per_frame:
             raise BadRequest(
                 f"The body has {len(body)} bytes, which is no whole number of frames of "
-                f"{self.bytes_per_frame} bytes (s16le, {self.channels} channel(s))."
+                f"{self.bytes_per_frame} bytes ({self.encoding}, {self.channels} channel(s))."
             )
 
 

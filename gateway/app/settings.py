@@ -17,7 +17,7 @@ class GatewaySettings(CommonSettings):
     gateway_tts_url: str = Field(default="http://127.0.0.1:8082", pattern=r"^https?://[^/]+$")
     gateway_asr_url: str = Field(default="http://127.0.0.1:8081", pattern=r"^https?://[^/]+$")
     gateway_max_sessions: int = Field(default=256, ge=1)
-    gateway_max_body_bytes: int = Field(default=24_000_000, ge=1)
+    gateway_max_body_bytes: int = Field(default=26_214_400, ge=1)
     gateway_connect_timeout_s: float = Field(default=2.0, gt=0)
     gateway_first_byte_timeout_s: float = Field(default=15.0, gt=0)
     gateway_recognition_timeout_s: float = Field(default=60.0, gt=0)
