@@ -15,6 +15,7 @@ from common.protocol import (
     ErrorLine,
     SegmentLine,
     Transcript,
+    TranscriptFormat,
     VerboseTranscript,
 )
 
@@ -50,7 +51,7 @@ _LINES = (
     '{"start_ms":0,"end_ms":1200,"text":"Hello","type":"segment"}\n'
     '{"type":"end","audio_ms":1400,"text":"Hello"}\n'
 )
-_TEXTS = {"text": "Hello\n", "srt": _SRT, "vtt": _VTT}
+_TEXTS: dict[TranscriptFormat, str] = {"text": "Hello\n", "srt": _SRT, "vtt": _VTT}
 
 
 def _named(*models: type[BaseModel]) -> list[dict[str, Any]]:

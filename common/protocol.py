@@ -96,7 +96,7 @@ class ListeningOptions(BaseModel):
     prompt: str | None = Field(
         default=None,
         max_length=2000,
-        description="Text that is taken to have been said before the audio: names, spelling, style.",
+        description="Text that is taken to have been said before: names, spelling, style.",
     )
     hotwords: str | None = Field(
         default=None, max_length=500, description="Words that are likely to be said."
@@ -163,6 +163,12 @@ class EchoQuery(PcmQuery, ListeningOptions):
         default=False,
         description="Whether to speak from the first segment on, while the rest is recognized.",
     )
+
+    @property
+    def heard(self) -> SttQuery:
+        """How the speaker is to be listened to."""
+        given = self.model_dump(exclude_unset=True, exclude={"fmt", "overlap"})
+        return SttQuery.model_validate(given)
 
 
 class Word(BaseModel):

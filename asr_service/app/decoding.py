@@ -28,8 +28,12 @@ class Recording(ABC):
         """The mono audio at `SAMPLE_RATE_HZ`; may set `warning`."""
 
 
-class RawPcm(Recording):
+def raw_pcm(body: bytes | bytearray, pcm: PcmFormat) -> Recording:
     """One or more whole frames of interleaved samples."""
+    return _RawPcm(body, pcm)
+
+
+class _RawPcm(Recording):
 
     def __init__(self, body: bytes | bytearray, pcm: PcmFormat) -> None:
         self._body = body

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from asr_service.app.answers import answer
-from asr_service.app.decoding import RawPcm
+from asr_service.app.decoding import raw_pcm
 from asr_service.app.files import AudioFile
 from asr_service.app.service import RecognitionService
 from asr_service.app.upload import uploaded
@@ -51,7 +51,7 @@ def router(service: RecognitionService) -> APIRouter:
             limit_in_words=f"{max_seconds:g} s of audio",
         )
         pcm.check(body)
-        return await answer(request, service, RawPcm(body, pcm), query)
+        return await answer(request, service, raw_pcm(body, pcm), query)
 
     @routes.post(
         "/api/stt/file",

@@ -21,6 +21,7 @@ from gateway.app.settings import GatewaySettings
 
 T = TypeVar("T")
 
+OCTETS = "application/octet-stream"
 _TRY_ANOTHER = {"busy", "loading", "draining"}
 _MAX_TIMEOUTS = 2
 """Of one request: who has waited for so many replicas is told so."""
@@ -163,7 +164,8 @@ class Upstream:
         content: bytes | bytearray,
         timeout_s: float,
         query: str = "",
-        content_type: str = "application/octet-stream",
+        content_type: str = OCTETS,
+        accept: str = "*/*",
     ) -> AsyncIterator[httpx.Response]:
         """POST and yield the answer, its body unread. `timeout_s` is for each wait for bytes.
 
@@ -179,7 +181,11 @@ class Upstream:
                 f"{path}?{query}" if query else path,
                 timeout,
                 content=bytes(content),
-                headers={"Content-Type": content_type, HEADER: current_request_id()},
+                headers={
+                    "Content-Type": content_type,
+                    "Accept": accept,
+                    HEADER: current_request_id(),
+                },
             )
             with self._failures_named():
                 response = await self._http.send(request, stream=True)
@@ -194,10 +200,18 @@ class Upstream:
             yield await self._on_any(held, attempt)
 
     async def post_and_read(
-        self, path: str, *, content: bytes | bytearray, timeout_s: float, query: str = ""
+        self,
+        path: str,
+        *,
+        content: bytes | bytearray,
+        timeout_s: float,
+        query: str = "",
+        content_type: str = OCTETS,
     ) -> httpx.Response:
         """POST and read the whole answer. Raises as `post` does."""
-        async with self.post(path, content=content, timeout_s=timeout_s, query=query) as answer:
+        async with self.post(
+            path, content=content, timeout_s=timeout_s, query=query, content_type=content_type
+        ) as answer:
             with self._failures_named():
                 await answer.aread()
             return answer
