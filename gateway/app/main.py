@@ -17,6 +17,7 @@ from common.health import Readiness, health_router
 from common.lifecycle import Lifecycle
 from common.settings import load_settings
 from gateway.app import routes
+from gateway.app.door import Door
 from gateway.app.quota import Quota, QuotaMiddleware
 from gateway.app.replicas import Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
@@ -34,6 +35,8 @@ def build(
     )
     tts = Upstream("tts", settings.gateway_tts_url, http, settings, resolve=resolve)
     asr = Upstream("asr", settings.gateway_asr_url, http, settings, resolve=resolve)
+
+    door = Door(settings, lifecycle, tts=tts, asr=asr)
 
     async def upstream_states() -> dict[str, Any]:
         states = await asyncio.gather(tts.state(), asr.state())
@@ -62,7 +65,7 @@ def build(
         lifecycle=lifecycle,
         routers=[
             health_router("gateway", lifecycle, details=upstream_states, readiness=readiness),
-            routes.router(settings, lifecycle, tts=tts, asr=asr),
+            routes.router(door),
         ],
         run=run,
         guards=[Middleware(QuotaMiddleware, quota=quota)],
