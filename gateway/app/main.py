@@ -18,6 +18,9 @@ from common.lifecycle import Lifecycle
 from common.settings import load_settings
 from gateway.app import routes
 from gateway.app.door import Door
+from gateway.app.openai import models, speech, transcriptions
+from gateway.app.openai.errors import OpenAIErrorsMiddleware
+from gateway.app.openai.names import Catalogue
 from gateway.app.quota import Quota, QuotaMiddleware
 from gateway.app.replicas import Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
@@ -37,6 +40,7 @@ def build(
     asr = Upstream("asr", settings.gateway_asr_url, http, settings, resolve=resolve)
 
     door = Door(settings, lifecycle, tts=tts, asr=asr)
+    catalogue = Catalogue(door)
 
     async def upstream_states() -> dict[str, Any]:
         states = await asyncio.gather(tts.state(), asr.state())
@@ -66,10 +70,15 @@ def build(
         routers=[
             health_router("gateway", lifecycle, details=upstream_states, readiness=readiness),
             routes.router(door),
+            speech.router(door, catalogue),
+            transcriptions.router(door, catalogue),
+            models.router(door, catalogue),
         ],
         run=run,
         guards=[Middleware(QuotaMiddleware, quota=quota)],
     )
+
+    app.add_middleware(OpenAIErrorsMiddleware)
 
     @app.exception_handler(UpstreamAnswer)
     async def refused_upstream(_: Request, refusal: UpstreamAnswer) -> Response:

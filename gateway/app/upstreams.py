@@ -172,21 +172,30 @@ class Upstream:
         Raises `UpstreamAnswer` if the service refused, `UpstreamFailed` if it is away or broke off,
         `UpstreamTimeout` if it did not answer in time.
         """
+        target = f"{path}?{query}" if query else path
+        headers = {"Content-Type": content_type, "Accept": accept}
+        async with self._answer(
+            "POST", target, timeout_s, content=bytes(content), headers=headers
+        ) as answer:
+            yield answer
+
+    async def get(self, path: str) -> httpx.Response:
+        """GET and read the whole answer. Raises as `post` does."""
+        timeout_s = self._settings.gateway_first_byte_timeout_s
+        async with self._answer("GET", path, timeout_s, headers={}) as answer:
+            with self._failures_named():
+                await answer.aread()
+            return answer
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, target: str, timeout_s: float, *, headers: dict[str, str], **more: Any
+    ) -> AsyncIterator[httpx.Response]:
         timeout = httpx.Timeout(timeout_s, connect=self._settings.gateway_connect_timeout_s)
+        headers[HEADER] = current_request_id()
 
         async def attempt(replica: Replica, held: AsyncExitStack) -> httpx.Response:
-            request = self._request(
-                "POST",
-                replica,
-                f"{path}?{query}" if query else path,
-                timeout,
-                content=bytes(content),
-                headers={
-                    "Content-Type": content_type,
-                    "Accept": accept,
-                    HEADER: current_request_id(),
-                },
-            )
+            request = self._request(method, replica, target, timeout, headers=headers, **more)
             with self._failures_named():
                 response = await self._http.send(request, stream=True)
                 held.push_async_callback(response.aclose)

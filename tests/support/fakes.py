@@ -10,7 +10,7 @@ import numpy as np
 
 from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionCancelled, RecognitionOptions
 from common.audio import Samples
-from common.protocol import Segment
+from common.protocol import Segment, Word
 from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
 
 SAMPLES_PER_CHARACTER = 800
@@ -100,4 +100,11 @@ class FakeRecognizer:
             raise RuntimeError("the fake recognizer was told to fail")
         if samples.any():
             end_ms = len(samples) * 1000 // SAMPLE_RATE_HZ
-            yield Segment(start_ms=0, end_ms=end_ms, text=f"{len(samples)} samples")
+            text = f"{len(samples)} samples"
+            words = None
+            if options.words:
+                words = [
+                    Word(start_ms=0, end_ms=end_ms, text=word, probability=1.0)
+                    for word in text.split()
+                ]
+            yield Segment(start_ms=0, end_ms=end_ms, text=text, words=words)

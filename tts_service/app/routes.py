@@ -1,4 +1,4 @@
-"""The doors of tts_service: `/ws/tts` and `POST /api/tts`."""
+"""The doors of tts_service: `/ws/tts`, `POST /api/tts` and `GET /api/voices`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import Response
 
 from common.body import read_body
+from common.catalogue import Voices
 from common.disconnect import unless_gone
 from common.errors import (
     BadRequest,
@@ -86,6 +87,14 @@ def router(service: SpeechService) -> APIRouter:
                 headers={"X-Sample-Rate": str(options.sample_rate_hz), "X-Channels": "1"},
                 content_length=None if length is None else len(first),
             )
+
+    @routes.get(
+        "/api/voices",
+        summary="The voice that is loaded",
+        responses=errors(Loading, Draining),
+    )
+    async def voices() -> Voices:
+        return Voices(voices=[service.voice])
 
     return routes
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from common.admission import Admission
+from common.catalogue import LoadedVoice
 from common.errors import EmptyText, TooLarge
 from common.lifecycle import Lifecycle
 from common.logger import get_logger
@@ -49,6 +50,13 @@ class SpeechService:
         """Raise `Loading`, `Draining` or `Busy` if a new utterance would be refused now."""
         self.lifecycle.check()
         self.admission.check()
+
+    @property
+    def voice(self) -> LoadedVoice:
+        """The voice that is loaded. Raises `Loading` or `Draining`."""
+        self.lifecycle.check()
+        assert self._engine is not None
+        return LoadedVoice(name=self._engine.name, sample_rate=self._engine.sample_rate_hz)
 
     def check_text(self, text: str) -> None:
         """Raise `EmptyText` or `TooLarge` for what can be refused without asking the voice."""
