@@ -90,7 +90,8 @@ class OpenAIErrorsMiddleware:
                 start = message
                 return
             if start is not None and message["type"] == "http.response.body":
-                body = json.dumps(translated(start["status"], message.get("body", b""))).encode()
+                error = translated(start["status"], message.get("body", b""))
+                body = json.dumps(error, ensure_ascii=False, separators=(",", ":")).encode()
                 headers = MutableHeaders(scope=start)
                 headers["Content-Type"] = "application/json"
                 headers["Content-Length"] = str(len(body))
