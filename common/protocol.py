@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from typing_extensions import Self
 
 from common.errors import BadRequest, NotJson, in_words
-from common.pcm import Container, Encoding, PcmFormat, PcmQuery, SampleRateHz
+from common.pcm import Container, PcmFormat, PcmQuery, RawEncoding, SampleRateHz
 
 END = '{"type":"end"}'
 """The text frame that follows the last audio of an utterance, exactly so."""
@@ -139,7 +139,7 @@ class TranscriptOptions(ListeningOptions):
 class SttQuery(PcmQuery, TranscriptOptions):
     """The query of `POST /api/stt/bytes`."""
 
-    fmt: Encoding = Field(
+    fmt: RawEncoding = Field(
         default="s16le",
         description="Samples of the body: 16-bit little-endian, or G.711 (a byte a sample).",
     )
