@@ -15,7 +15,8 @@ from common.app import create_app
 from common.health import Readiness, health_router
 from common.lifecycle import Lifecycle
 from common.settings import load_settings
-from gateway.app import routes
+from gateway.app import listening, routes
+from gateway.app.fleet import Fleet
 from gateway.app.replicas import Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams import Upstream, UpstreamAnswer, new_http_client
@@ -28,6 +29,7 @@ def build(
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
     tts = Upstream("tts", settings.gateway_tts_url, http, settings, resolve=resolve)
     asr = Upstream("asr", settings.gateway_asr_url, http, settings, resolve=resolve)
+    fleet = Fleet(settings, lifecycle, tts=tts, asr=asr)
 
     async def upstream_states() -> dict[str, Any]:
         states = await asyncio.gather(tts.state(), asr.state())
@@ -56,7 +58,8 @@ def build(
         lifecycle=lifecycle,
         routers=[
             health_router("gateway", lifecycle, details=upstream_states, readiness=readiness),
-            routes.router(settings, lifecycle, tts=tts, asr=asr),
+            routes.router(fleet),
+            listening.router(fleet),
         ],
         run=run,
     )
