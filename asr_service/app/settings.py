@@ -21,4 +21,5 @@ class AsrSettings(CommonSettings):
     asr_max_file_bytes: int = Field(default=26_214_400, ge=1)
     asr_workers: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
     asr_threads_per_worker: int = Field(default=1, ge=1)
+    asr_max_batch: int = Field(default=4, ge=1, le=32)
     asr_queue: int = Field(default=16, ge=0)

@@ -6,15 +6,21 @@ Everything here computes: call it from a worker thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment as WhisperSegment
 
-from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionCancelled, RecognitionOptions
+from asr_service.app.engine import (
+    SAMPLE_RATE_HZ,
+    RecognitionCancelled,
+    RecognitionOptions,
+    Window,
+)
 from common.audio import Samples
+from common.errors import UndecodableAudio
 from common.protocol import Segment, Word
 
 
@@ -35,14 +41,22 @@ class WhisperEngine:
         self.languages: tuple[str, ...] = tuple(self._model.supported_languages)
         # The first use of the model and of the voice activity filter loads what they need.
         warm_up = np.zeros(SAMPLE_RATE_HZ, np.float32)
-        list(self.recognize(warm_up, RecognitionOptions(), threading.Event()))
+        self.recognize([*self.windows(warm_up, RecognitionOptions(), threading.Event())])
 
-    def recognize(
+    def windows(
         self, samples: Samples, options: RecognitionOptions, cancelled: threading.Event
-    ) -> Iterator[Segment]:
-        """See `Engine.recognize`; cancelling takes effect between two 30 s windows."""
-        if cancelled.is_set():
-            raise RecognitionCancelled
+    ) -> Iterator[Window]:
+        """See `Engine.windows`."""
+        if not np.isfinite(samples).all():
+            raise UndecodableAudio("The audio holds samples that are no finite numbers.")
+        yield Window(samples[None], ((0, len(samples)),), options, cancelled)
+
+    def recognize(self, batch: Sequence[Window]) -> list[list[Segment]]:
+        """See `Engine.recognize`."""
+        return [self._recognize(window) for window in batch]
+
+    def _recognize(self, window: Window) -> list[Segment]:
+        samples, options = window.features[0], window.options
         found, _ = self._model.transcribe(
             samples,
             language=options.language,
@@ -52,7 +66,7 @@ class WhisperEngine:
             hotwords=options.hotwords,
             vad_filter=options.vad,
         )
-        return to_segments(found, _duration_ms(samples), cancelled)
+        return list(to_segments(found, _duration_ms(samples), window.cancelled))
 
 
 def _duration_ms(samples: Samples) -> int:

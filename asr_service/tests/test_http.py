@@ -116,7 +116,7 @@ def test_a_recognizer_that_fails_is_500_and_the_service_goes_on(serve: Serve) ->
 def test_beyond_workers_and_queue_a_request_is_busy(
     serve: Serve, recognizer: FakeRecognizer
 ) -> None:
-    at = serve(asr_workers=1, asr_queue=1)
+    at = serve(asr_workers=1, asr_max_batch=1, asr_queue=1)
     recognizer.gate.clear()
     with ThreadPoolExecutor(2) as threads:
         admitted = [threads.submit(post, at.http) for _ in range(2)]
@@ -131,7 +131,7 @@ def test_beyond_workers_and_queue_a_request_is_busy(
 def test_a_client_that_leaves_stops_the_recognition(
     serve: Serve, recognizer: FakeRecognizer
 ) -> None:
-    at = serve(asr_workers=1, asr_queue=0)
+    at = serve(asr_workers=1, asr_max_batch=1, asr_queue=0)
     recognizer.gate.clear()
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{at.http}/api/stt/bytes", content=SECOND, timeout=0.3)
@@ -143,7 +143,7 @@ def test_a_client_that_leaves_stops_the_recognition(
 def test_a_client_that_leaves_while_it_is_queued_is_never_listened_to(
     serve: Serve, recognizer: FakeRecognizer
 ) -> None:
-    at = serve(asr_workers=1, asr_queue=1)
+    at = serve(asr_workers=1, asr_max_batch=1, asr_queue=1)
     recognizer.gate.clear()
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(post, at.http)

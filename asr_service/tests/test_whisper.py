@@ -92,7 +92,8 @@ def whisper() -> WhisperEngine:
 def hear(whisper: WhisperEngine, body: bytes, pcm: PcmFormat) -> Transcript:
     cancelled = threading.Event()
     samples = raw_pcm(body, pcm)(cancelled)
-    return Transcript.of(list(whisper.recognize(samples, RecognitionOptions(), cancelled)))
+    windows = whisper.windows(samples, RecognitionOptions(), cancelled)
+    return Transcript.of([s for w in windows for s in whisper.recognize([w])[0]])
 
 
 def sound(kind: str) -> Samples:
