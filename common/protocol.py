@@ -99,8 +99,9 @@ class ListeningOptions(BaseModel):
     hotwords: str | None = Field(
         default=None, max_length=500, description="Words that are likely to be said."
     )
-    vad: bool = Field(
-        default=True, description="Whether stretches in which nobody speaks are left out."
+    vad: bool | None = Field(
+        default=None,
+        description="Whether stretches in which nobody speaks are left out. Default: ASR_VAD.",
     )
     beam_size: int | None = Field(
         default=None,

@@ -43,13 +43,14 @@ async def answer(
     `BadRequest`.
     """
     service.check_language(query.lang)
+    settings = service.settings
     options = RecognitionOptions(
         language=query.lang,
-        beam_size=query.beam_size or service.settings.asr_beam_size,
+        beam_size=query.beam_size or settings.asr_beam_size,
         words=query.words,
         prompt=query.prompt,
         hotwords=query.hotwords,
-        vad=query.vad,
+        vad=settings.asr_vad if query.vad is None else query.vad,
     )
     if wants_lines(request.headers.get("Accept", "")):
         if query.format != "json":

@@ -148,7 +148,7 @@ def test_a_file_over_the_limit_of_seconds_is_413_at_once(
 
 
 def test_an_upload_over_the_limit_of_bytes_is_refused_while_it_streams_in(serve: Serve) -> None:
-    at = serve(asr_max_file_bytes=100_000)
+    at = serve(asr_max_body_bytes=100_000)
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 
     def upload(begin: bytes) -> Iterator[bytes]:

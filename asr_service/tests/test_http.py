@@ -153,6 +153,14 @@ def test_the_limit_is_in_seconds_whatever_the_format(
     assert len(recognizer.heard) == 3
 
 
+def test_the_limit_of_bytes_holds_too(serve: Serve) -> None:
+    at = serve(asr_max_body_bytes=32000)
+    assert post(at.http).status_code == 200
+    refused = post(at.http, SECOND + b"\0\0")
+    assert refused.status_code == 413
+    assert "32000 bytes" in refused.json()["error"]["message"]
+
+
 def test_an_upload_over_the_limit_is_refused_while_it_streams_in(
     serve: Serve, recognizer: FakeRecognizer
 ) -> None:
