@@ -37,6 +37,11 @@ class Answer:
         with _failures_named(self._url, self._timeout_s):
             yield from self._response.iter_raw()
 
+    def lines(self) -> Iterator[str]:
+        """The body line by line, as it comes."""
+        with _failures_named(self._url, self._timeout_s):
+            yield from self._response.iter_lines()
+
 
 def refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
     """The error that an answer other than 200 stands for."""
@@ -55,9 +60,15 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
 
 @contextmanager
 def post(
-    url: str, path: str, *, content: bytes, query: Mapping[str, str | int], timeout_s: float
+    url: str,
+    path: str,
+    *,
+    content: bytes,
+    query: Mapping[str, str | int],
+    timeout_s: float,
+    accept: str = "*/*",
 ) -> Iterator[Answer]:
-    """POST raw PCM to `url` + `path`; yields the answer to be read as it comes.
+    """POST audio to `url` + `path`; yields the answer to be read as it comes.
 
     `timeout_s` is for each wait for the server. Raises `BadInput`, `ServerAway`, `Refused`, or
     `BrokenOff` if the answer does not begin.
@@ -77,6 +88,7 @@ def post(
                     content=content,
                     headers={
                         "Content-Type": "application/octet-stream",
+                        "Accept": accept,
                         **address.key_header(),
                     },
                 )

@@ -11,6 +11,7 @@
       TooLarge              text, body or message over its limit
       UndecodableAudio      not audio, or audio that cannot be decoded
       RateLimited           the caller's own limit is reached
+      QueueFull             as many utterances of a session wait as may
       SynthesisFailed       the voice failed
       RecognitionFailed     the recognizer failed
       Internal              a fault of ours that nobody foresaw
@@ -126,6 +127,10 @@ class UndecodableAudio(SpeechError):
 
 class RateLimited(SpeechError):
     code, http_status, close_code = "rate_limited", 429, 1013
+
+
+class QueueFull(SpeechError):
+    code, http_status, close_code = "queue_full", 429, 1013
 
 
 class SynthesisFailed(SpeechError):

@@ -48,7 +48,7 @@ AUDIO: Responses = {
 _SRT = "1\n00:00:00,000 --> 00:00:01,200\nHello\n\n"
 _VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:01.200\nHello\n\n"
 _LINES = (
-    '{"start_ms":0,"end_ms":1200,"text":"Hello","type":"segment"}\n'
+    '{"type":"segment","start_ms":0,"end_ms":1200,"text":"Hello"}\n'
     '{"type":"end","audio_ms":1400,"text":"Hello"}\n'
 )
 _TEXTS: dict[TranscriptFormat, str] = {"text": "Hello\n", "srt": _SRT, "vtt": _VTT}

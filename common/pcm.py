@@ -21,10 +21,16 @@ SampleRateHz = Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ
 Container = Literal["s16le", "wav"]
 Compressed = Literal["mp3", "opus", "aac", "flac"]
 SpeechFormat = Literal["s16le", "wav", "mp3", "opus", "aac", "flac"]
-Encoding = Literal["s16le", "mulaw", "alaw"]
-"""What samples may be sent as; the last two are G.711."""
-ENCODED_BYTES: dict[Encoding, int] = {"s16le": BYTES_PER_SAMPLE, "mulaw": 1, "alaw": 1}
-"""Of one sample."""
+"""What speech may be sent as over HTTP."""
+RawEncoding = Literal["s16le", "mulaw", "alaw"]
+"""How a sample of a body is written; the last two are G.711's, a byte each."""
+Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
+"""How a sample of a session's audio is written; the last two are G.711's, a byte each."""
+BYTES_PER_ENCODED_SAMPLE: dict[Encoding, int] = {
+    "pcm_s16le": BYTES_PER_SAMPLE,
+    "mulaw": 1,
+    "alaw": 1,
+}
 MEDIA_TYPES: dict[SpeechFormat, str] = {
     "s16le": "audio/pcm",
     "wav": "audio/wav",
@@ -56,11 +62,11 @@ class PcmFormat:
 
     sample_rate_hz: int
     channels: int = 1
-    encoding: Encoding = "s16le"
+    encoding: RawEncoding = "s16le"
 
     @property
     def bytes_per_frame(self) -> int:
-        return ENCODED_BYTES[self.encoding] * self.channels
+        return (BYTES_PER_SAMPLE if self.encoding == "s16le" else 1) * self.channels
 
     @property
     def bytes_per_second(self) -> int:
@@ -110,10 +116,10 @@ def wav_header(sample_rate_hz: int, data_bytes: int | None) -> bytes:
 
 
 class Chunker:
-    """Cuts a stream of PCM into equal frames: all but the last are `samples` long (mono s16le)."""
+    """Cuts a stream of mono audio into equal frames: all but the last are `samples` long."""
 
-    def __init__(self, samples: int) -> None:
-        self._size = samples * BYTES_PER_SAMPLE
+    def __init__(self, samples: int, bytes_per_sample: int = BYTES_PER_SAMPLE) -> None:
+        self._size = samples * bytes_per_sample
         self._rest = b""
 
     def push(self, pcm: bytes) -> list[bytes]:

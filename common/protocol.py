@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from typing_extensions import Self
 
 from common.errors import BadRequest, NotJson, in_words
-from common.pcm import Container, Encoding, PcmFormat, PcmQuery, SampleRateHz, SpeechFormat
+from common.pcm import Container, PcmFormat, PcmQuery, RawEncoding, SampleRateHz, SpeechFormat
 
 END = '{"type":"end"}'
 """The text frame that follows the last audio of an utterance, exactly so."""
@@ -101,8 +101,9 @@ class ListeningOptions(BaseModel):
     hotwords: str | None = Field(
         default=None, max_length=500, description="Words that are likely to be said."
     )
-    vad: bool = Field(
-        default=True, description="Whether stretches in which nobody speaks are left out."
+    vad: bool | None = Field(
+        default=None,
+        description="Whether stretches in which nobody speaks are left out. Default: ASR_VAD.",
     )
     beam_size: int | None = Field(
         default=None,
@@ -141,7 +142,7 @@ class TranscriptOptions(ListeningOptions):
 class SttQuery(PcmQuery, TranscriptOptions):
     """The query of `POST /api/stt/bytes`."""
 
-    fmt: Encoding = Field(
+    fmt: RawEncoding = Field(
         default="s16le",
         description="Samples of the body: 16-bit little-endian, or G.711 (a byte a sample).",
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from fastapi import Request
 from fastapi.responses import Response
-from pydantic import BaseModel
 
 from asr_service.app.decoding import Recording
 from asr_service.app.engine import RecognitionOptions
@@ -43,13 +43,14 @@ async def answer(
     `BadRequest`.
     """
     service.check_language(query.lang)
+    settings = service.settings
     options = RecognitionOptions(
         language=query.lang,
-        beam_size=query.beam_size or service.settings.asr_beam_size,
+        beam_size=query.beam_size or settings.asr_beam_size,
         words=query.words,
         prompt=query.prompt,
         hotwords=query.hotwords,
-        vad=query.vad,
+        vad=settings.asr_vad if query.vad is None else query.vad,
     )
     if wants_lines(request.headers.get("Accept", "")):
         if query.format != "json":
@@ -103,7 +104,7 @@ async def _as_lines(
         segment = first
         while segment is not None:
             found.append(segment)
-            yield _line(SegmentLine(**dict(segment)))
+            yield _line(SegmentLine.model_validate(dict(segment)))
             segment = await anext(rest, None)
     except SpeechError as error:
         request_id = current_request_id()
@@ -118,5 +119,7 @@ async def _as_lines(
     )
 
 
-def _line(message: BaseModel) -> bytes:
-    return message.model_dump_json().encode() + b"\n"
+def _line(message: SegmentLine | EndLine | ErrorLine) -> bytes:
+    """`message` with its type first, where people look for it."""
+    fields = {"type": message.type} | message.model_dump()
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

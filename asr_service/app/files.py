@@ -37,7 +37,7 @@ _MP3_LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
 _RIFF_UNKNOWN_LENGTH = 0x7FFF0000
 """From here on, lengths in WAV headers are what writers put that did not know it."""
 _HEAD_BYTES = 1 << 16
-_FULL_SCALE = {1: 2.0**7, 2: 2.0**15, 4: 2.0**31, 8: 2.0**63}
+_FULL_SCALE = {1: 2.0**7, 2: 2.0**15, 4: 2.0**31}
 """Of integer samples, by their width in bytes."""
 
 
@@ -75,6 +75,8 @@ class AudioFile(Recording):
     ) -> Samples:
         if not container.streams.audio:
             raise UndecodableAudio("The file holds no audio.")
+        if container.streams.audio[0].codec_context is None:
+            raise UndecodableAudio("The file holds audio of a kind that is not known.")
         announced_s = _announced_s(container, head)
         self._check_limit(announced_s)
         heard = _Heard()
@@ -141,7 +143,12 @@ def _mono(frame: AudioFrame) -> Samples:
             f"The file has {frame.sample_rate} samples a second; it must be {MIN_RATE_HZ} to "
             f"{MAX_RATE_HZ}."
         )
-    found = frame.to_ndarray()
+    try:
+        found = frame.to_ndarray()
+    except ValueError:  # PyAV's, of 64-bit integers
+        raise UndecodableAudio(
+            f"The file holds samples of a kind that is not known ({frame.format.name})."
+        ) from None
     if not frame.format.is_planar:
         found = found.reshape(-1, frame.layout.nb_channels).T
     if found.dtype.kind == "f":

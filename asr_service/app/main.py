@@ -47,6 +47,7 @@ def _from_environment() -> FastAPI:
             compute_type=settings.asr_compute_type,
             workers=settings.asr_workers,
             threads_per_worker=settings.asr_threads_per_worker,
+            window=settings.asr_window,
         )
 
     return build(settings, load)

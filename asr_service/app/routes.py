@@ -33,7 +33,7 @@ _ERRORS = (BadRequest, EmptyAudio, TooLarge, RecognitionFailed, Busy, Loading, D
 def router(service: RecognitionService) -> APIRouter:
     routes = APIRouter(tags=["recognition"])
     max_seconds = service.settings.asr_max_seconds
-    max_file_bytes = service.settings.asr_max_file_bytes
+    max_bytes = service.settings.asr_max_body_bytes
 
     @routes.post(
         "/api/stt/bytes",
@@ -46,10 +46,10 @@ def router(service: RecognitionService) -> APIRouter:
         service.check_open()
         service.check_language(query.lang)
         pcm = query.pcm
+        of_audio = int(max_seconds * pcm.sample_rate_hz) * pcm.bytes_per_frame
+        in_words = f"{max_seconds:g} s of audio" if of_audio <= max_bytes else f"{max_bytes} bytes"
         body = await read_body(
-            request,
-            limit_bytes=int(max_seconds * pcm.sample_rate_hz) * pcm.bytes_per_frame,
-            limit_in_words=f"{max_seconds:g} s of audio",
+            request, limit_bytes=min(of_audio, max_bytes), limit_in_words=in_words
         )
         pcm.check(body)
         return await answer(request, service, raw_pcm(body, pcm), query)
@@ -64,7 +64,7 @@ def router(service: RecognitionService) -> APIRouter:
     async def stt_file(request: Request, query: Annotated[SttFileQuery, Query()]) -> Response:
         service.check_open()
         service.check_language(query.lang)
-        async with uploaded(request, limit_bytes=max_file_bytes) as upload:
+        async with uploaded(request, limit_bytes=max_bytes) as upload:
             query = with_fields(query, upload.fields)
             # It is decoded when the answer begins, or never.
             recording = AudioFile(upload.file, max_seconds=max_seconds)

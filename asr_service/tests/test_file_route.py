@@ -10,15 +10,25 @@ import httpx
 import numpy as np
 import pytest
 
+from asr_service.app.main import build
+from asr_service.app.settings import AsrSettings
 from asr_service.tests.conftest import Serve
 from tests.support.audio_files import KINDS, encode, tone_file
 from tests.support.fakes import FakeRecognizer
+from tests.support.server import Served, served
 
 HEARD = {
     "text": "16000 samples",
     "segments": [{"start_ms": 0, "end_ms": 1000, "text": "16000 samples"}],
 }
 FLAC = tone_file("flac")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Served]:
+    """One server for the tests that only look at its answers."""
+    with served(build(AsrSettings(), FakeRecognizer)) as at:
+        yield at
 
 
 def post(url: str, query: str = "", **request: Any) -> httpx.Response:
@@ -35,8 +45,8 @@ def test_a_file_comes_as_the_body_or_in_a_form(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_file_is_heard(serve: Serve, kind: str) -> None:
-    answer = post(serve().http, files={"file": ("speech", tone_file(kind))})
+def test_every_kind_of_file_is_heard(shared: Served, kind: str) -> None:
+    answer = post(shared.http, files={"file": ("speech", tone_file(kind))})
     assert answer.status_code == 200
     assert 950 <= answer.json()["segments"][0]["end_ms"] <= 1070
 
@@ -100,14 +110,14 @@ A_FILE = ('Content-Disposition: form-data; name="file"; filename="a.wav"', "RIFF
         ({"content": FLAC, "params": {"format": "docx"}}, "format"),
     ],
 )
-def test_what_does_not_fit_is_named(serve: Serve, request_: dict[str, Any], named: str) -> None:
-    answer = httpx.post(f"{serve().http}/api/stt/file", **request_)
+def test_what_does_not_fit_is_named(shared: Served, request_: dict[str, Any], named: str) -> None:
+    answer = httpx.post(f"{shared.http}/api/stt/file", **request_)
     assert answer.status_code == 400
     assert named in answer.json()["error"]["message"]
 
 
-def test_what_is_given_in_both_places_is_refused(serve: Serve) -> None:
-    answer = post(serve().http, "vad=1", files={"file": ("a", FLAC)}, data={"vad": "1"})
+def test_what_is_given_in_both_places_is_refused(shared: Served) -> None:
+    answer = post(shared.http, "vad=1", files={"file": ("a", FLAC)}, data={"vad": "1"})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == "vad: given in the query and in the form."
 
@@ -138,7 +148,7 @@ def test_a_file_over_the_limit_of_seconds_is_413_at_once(
 
 
 def test_an_upload_over_the_limit_of_bytes_is_refused_while_it_streams_in(serve: Serve) -> None:
-    at = serve(asr_max_file_bytes=100_000)
+    at = serve(asr_max_body_bytes=100_000)
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
 
     def upload(begin: bytes) -> Iterator[bytes]:
@@ -152,8 +162,8 @@ def test_an_upload_over_the_limit_of_bytes_is_refused_while_it_streams_in(serve:
         assert "100000 bytes" in answer.json()["error"]["message"]
 
 
-def test_damage_is_said_in_every_format(serve: Serve) -> None:
-    at = serve()
+def test_damage_is_said_in_every_format(shared: Served) -> None:
+    at = shared
     cut = tone_file("wav", 2)[:40_000]
     answer = post(at.http, content=cut)
     warning = answer.json()["warning"]

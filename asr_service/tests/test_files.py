@@ -96,6 +96,15 @@ def test_samples_that_are_no_numbers_are_refused(value: float) -> None:
         decode(bytes(content))
 
 
+@pytest.mark.parametrize(("codec", "bits"), [(0xFFFF, 16), (1, 64)])
+def test_samples_of_an_unknown_kind_are_refused(codec: int, bits: int) -> None:
+    content = bytearray(tone_file("wav"))
+    content[20:22] = struct.pack("<H", codec)
+    content[32:36] = struct.pack("<HH", bits // 8, bits)
+    with pytest.raises(UndecodableAudio, match="not known"):
+        decode(bytes(content))
+
+
 @pytest.mark.parametrize("rate_hz", [1, 3999, 400_000])
 def test_rates_out_of_any_use_are_refused(rate_hz: int) -> None:
     content = bytearray(tone_file("wav"))

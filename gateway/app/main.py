@@ -16,8 +16,8 @@ from common.app import create_app
 from common.health import Readiness, health_router
 from common.lifecycle import Lifecycle
 from common.settings import load_settings
-from gateway.app import routes
-from gateway.app.door import Door
+from gateway.app import listening, routes
+from gateway.app.fleet import Fleet
 from gateway.app.openai import models, speech, transcriptions
 from gateway.app.openai.errors import OpenAIErrorsMiddleware
 from gateway.app.openai.names import Catalogue
@@ -38,9 +38,8 @@ def build(
     )
     tts = Upstream("tts", settings.gateway_tts_url, http, settings, resolve=resolve)
     asr = Upstream("asr", settings.gateway_asr_url, http, settings, resolve=resolve)
-
-    door = Door(settings, lifecycle, tts=tts, asr=asr)
-    catalogue = Catalogue(door)
+    fleet = Fleet(settings, lifecycle, tts=tts, asr=asr)
+    catalogue = Catalogue(fleet)
 
     async def upstream_states() -> dict[str, Any]:
         states = await asyncio.gather(tts.state(), asr.state())
@@ -69,10 +68,11 @@ def build(
         lifecycle=lifecycle,
         routers=[
             health_router("gateway", lifecycle, details=upstream_states, readiness=readiness),
-            routes.router(door),
-            speech.router(door, catalogue),
-            transcriptions.router(door, catalogue),
-            models.router(door, catalogue),
+            routes.router(fleet),
+            listening.router(fleet),
+            speech.router(fleet, catalogue),
+            transcriptions.router(fleet, catalogue),
+            models.router(fleet, catalogue),
         ],
         run=run,
         guards=[Middleware(QuotaMiddleware, quota=quota)],

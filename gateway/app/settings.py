@@ -20,7 +20,7 @@ class GatewaySettings(CommonSettings):
     gateway_max_body_bytes: int = Field(default=26_214_400, ge=1)
     gateway_connect_timeout_s: float = Field(default=2.0, gt=0)
     gateway_first_byte_timeout_s: float = Field(default=15.0, gt=0)
-    gateway_recognition_timeout_s: float = Field(default=60.0, gt=0)
+    gateway_recognition_timeout_s: float = Field(default=120.0, gt=0)
     gateway_stall_timeout_s: float = Field(default=5.0, gt=0)
     gateway_key_requests_per_minute: int = Field(default=0, ge=0)
     gateway_key_concurrency: int = Field(default=0, ge=0)

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated
-
 import httpx
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from common.errors import UpstreamFailed
-from common.protocol import (
-    TRANSCRIPT_MEDIA_TYPES,
-    EndLine,
-    ErrorLine,
-    SegmentLine,
-    Transcript,
-    VerboseTranscript,
-)
+from common.protocol import TRANSCRIPT_MEDIA_TYPES, Transcript, VerboseTranscript
 
 _AS_JSON = TypeAdapter[Transcript | VerboseTranscript](Transcript | VerboseTranscript)
-Line = SegmentLine | EndLine | ErrorLine
-_AS_LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")])
 _JSON = TRANSCRIPT_MEDIA_TYPES["json"]
 
 
@@ -38,23 +26,6 @@ def verbose_of(answer: httpx.Response) -> VerboseTranscript:
         return VerboseTranscript.model_validate_json(answer.content, strict=True)
     except ValidationError:
         raise _nonsense() from None
-
-
-async def lines_of(chunks: AsyncIterator[bytes]) -> AsyncIterator[Line]:
-    """The lines of an answer as NDJSON, as they come.
-
-    Raises what `chunks` raises, and `UpstreamFailed` if they are no lines of a transcript.
-    """
-    rest = b""
-    async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            try:
-                yield _AS_LINE.validate_json(line)
-            except ValidationError:
-                raise _nonsense() from None
-    if rest:
-        raise _nonsense()
 
 
 def check(answer: httpx.Response) -> None:

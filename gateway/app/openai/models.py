@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from common.errors import UnknownModel
-from gateway.app.door import RELAYED, Door
+from gateway.app.fleet import RELAYED, Fleet
 from gateway.app.openai.documents import refusals
 from gateway.app.openai.names import Catalogue, Model, Voice
 
@@ -20,12 +20,12 @@ class VoiceList(BaseModel):
     voices: list[Voice]
 
 
-def router(door: Door, catalogue: Catalogue) -> APIRouter:
+def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
     routes = APIRouter(tags=["openai"])
 
     @routes.get("/v1/models", summary="What is loaded", responses=refusals(*RELAYED))
     async def models() -> ModelList:
-        async with door.admitted():
+        async with fleet.admitted():
             return ModelList(data=await catalogue.models())
 
     @routes.get(
@@ -34,14 +34,14 @@ def router(door: Door, catalogue: Catalogue) -> APIRouter:
         responses=refusals(*RELAYED, UnknownModel),
     )
     async def model(model: str) -> Model:
-        async with door.admitted():
+        async with fleet.admitted():
             return await catalogue.model(model)
 
     @routes.get(
         "/v1/audio/voices", summary="The voices that there are", responses=refusals(*RELAYED)
     )
     async def voices() -> VoiceList:
-        async with door.admitted():
+        async with fleet.admitted():
             return VoiceList(voices=await catalogue.voices())
 
     return routes

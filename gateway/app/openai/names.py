@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from common.catalogue import LoadedModel, LoadedVoice, Models, Voices
 from common.errors import BadRequest, UnknownModel, UpstreamFailed
-from gateway.app.door import Door
+from gateway.app.fleet import Fleet
 
 SPEECH_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15")
 TRANSCRIPTION_MODELS = (
@@ -56,18 +56,18 @@ class Voice(BaseModel):
 class Catalogue:
     """What is loaded, as the services behind say now. All methods raise as `Upstream.get` does."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
 
     async def voice(self) -> LoadedVoice:
-        answer = await self._door.tts.get("/api/voices")
+        answer = await self._fleet.tts.get("/api/voices")
         try:
             return Voices.model_validate_json(answer.content).voices[0]
         except (ValidationError, IndexError):
             raise UpstreamFailed("The tts service named no voice.") from None
 
     async def recognizer(self) -> LoadedModel:
-        answer = await self._door.asr.get("/api/models")
+        answer = await self._fleet.asr.get("/api/models")
         try:
             return Models.model_validate_json(answer.content).models[0]
         except (ValidationError, IndexError):

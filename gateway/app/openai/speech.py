@@ -19,7 +19,7 @@ from common.errors import EmptyText, SynthesisFailed, UnknownModel
 from common.openapi import AUDIO, Responses, json_body
 from common.pcm import SpeechFormat
 from common.protocol import Text, parse_json_object, validate
-from gateway.app.door import RELAYED, Door
+from gateway.app.fleet import RELAYED, Fleet, streamed
 from gateway.app.openai.documents import refusals
 from gateway.app.openai.events import SSE, event
 from gateway.app.openai.names import Catalogue
@@ -65,7 +65,7 @@ class SpeechRequest(BaseModel):
         return json.dumps(body).encode()
 
 
-def router(door: Door, catalogue: Catalogue) -> APIRouter:
+def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
     routes = APIRouter(tags=["openai"])
     content = {**AUDIO[200]["content"], SSE: {"example": EXAMPLE}}
     spoken: Responses = {200: {**AUDIO[200], "content": content}}
@@ -79,15 +79,15 @@ def router(door: Door, catalogue: Catalogue) -> APIRouter:
     )
     async def create_speech(request: Request) -> Response:
         async with AsyncExitStack() as held:
-            await held.enter_async_context(door.admitted())
-            asked = validate(SpeechRequest, parse_json_object(await door.body_of(request)))
+            await held.enter_async_context(fleet.admitted())
+            asked = validate(SpeechRequest, parse_json_object(await fleet.body_of(request)))
             await catalogue.check_speech(asked.model, asked.voice)
-            answer = door.speech(asked.asked_of_tts)
+            answer = fleet.speech(asked.asked_of_tts)
             if asked.stream_format == "sse":
-                return await door.streamed(
-                    request, held, door.tts, answer, translate=as_events, media_type=SSE
+                return await streamed(
+                    request, held, fleet.tts, answer, translate=as_events, media_type=SSE
                 )
-            return await door.streamed(request, held, door.tts, answer)
+            return await streamed(request, held, fleet.tts, answer)
 
     return routes
 

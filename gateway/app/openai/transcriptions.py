@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -19,21 +19,22 @@ from common.errors import (
     BadRequest,
     EmptyAudio,
     RecognitionFailed,
+    SpeechError,
     UndecodableAudio,
     UnknownModel,
-    UpstreamFailed,
 )
 from common.openapi import Responses
-from common.protocol import NDJSON, EndLine, ErrorLine, SttFileQuery, VerboseTranscript, validate
+from common.protocol import Segment, SttFileQuery, Transcript, VerboseTranscript, validate
 from common.upload import uploaded
-from gateway.app.door import RELAYED, Door
+from gateway.app.fleet import RELAYED, Audio, Fleet, streamed
+from gateway.app.listening import STT_FILE
 from gateway.app.openai.documents import form, refusals
 from gateway.app.openai.errors import error_event
 from gateway.app.openai.events import SSE, data, event
 from gateway.app.openai.names import Catalogue
-from gateway.app.transcripts import lines_of, verbose_of
+from gateway.app.overlap import segments_of
+from gateway.app.transcripts import verbose_of
 
-_PATH = "/api/stt/file"
 _LISTS = {"timestamp_granularities", "keywords"}
 
 
@@ -97,7 +98,7 @@ class TranscriptionRequest(BaseModel):
         return validate(SttFileQuery, {k: v for k, v in asked.items() if v is not None})
 
 
-def router(door: Door, catalogue: Catalogue) -> APIRouter:
+def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
     routes = APIRouter(tags=["openai"])
 
     @routes.post(
@@ -110,19 +111,20 @@ def router(door: Door, catalogue: Catalogue) -> APIRouter:
     )
     async def create_transcription(request: Request) -> Response:
         async with AsyncExitStack() as held:
-            await held.enter_async_context(door.admitted())
-            limit_bytes = door.settings.gateway_max_body_bytes
+            await held.enter_async_context(fleet.admitted())
+            limit_bytes = fleet.settings.gateway_max_body_bytes
             async with uploaded(request, limit_bytes=limit_bytes) as upload:
                 asked = validate(TranscriptionRequest, _fields(upload.items))
                 query = asked.query()
                 await catalogue.check_transcription(asked.model)
                 file = upload.file.read()
+            audio = Audio(STT_FILE, file, query)
             if asked.stream:
-                answer = door.listening(_PATH, file, query, accept=NDJSON)
-                return await door.streamed(
-                    request, held, door.asr, answer, translate=as_events, media_type=SSE
+                lines = fleet.lines(audio)
+                return await streamed(
+                    request, held, fleet.asr, lines, translate=as_events, media_type=SSE
                 )
-            heard = await door.recognition(request, _PATH, file, query)
+            heard = await fleet.transcript(request, audio)
             if asked.response_format in ("json", "verbose_json"):
                 return JSONResponse(_as_json(verbose_of(heard), asked))
             return PlainTextResponse(heard.content)
@@ -134,8 +136,8 @@ def router(door: Door, catalogue: Catalogue) -> APIRouter:
         responses=refusals(*RELAYED),
     )
     async def create_translation(request: Request) -> Response:
-        async with door.admitted():
-            await door.body_of(request)
+        async with fleet.admitted():
+            await fleet.body_of(request)
             model = await catalogue.recognizer()
             which = (
                 "understands English only, so there is nothing to translate"
@@ -175,22 +177,21 @@ def _as_json(heard: VerboseTranscript, asked: TranscriptionRequest) -> dict[str,
 
 
 async def as_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The recognizer's lines as `transcript.text.delta`, one a segment, and `….done`.
+    """The recognizer's segments as `transcript.text.delta`, then `transcript.text.done`.
 
-    The deltas together are the text. Raises what `chunks` raises, and `UpstreamFailed`.
+    The deltas together are the text. Raises as `segments_of` does, after an event that says so.
     """
-    begun = ended = False
-    async for line in lines_of(chunks):
-        if isinstance(line, ErrorLine):
-            yield data(error_event(500, line.error, line.code))
-        elif isinstance(line, EndLine):
-            ended = True
-            yield event("transcript.text.done", text=line.text)
-        else:
-            yield event("transcript.text.delta", delta=f" {line.text}" if begun else line.text)
-            begun = True
-    if not ended:
-        raise UpstreamFailed("The asr service ended its answer before it was whole.")
+    found: list[Segment] = []
+    try:
+        async with aclosing(segments_of(chunks)) as segments:
+            async for segment in segments:
+                delta = f" {segment.text}" if found else segment.text
+                found.append(segment)
+                yield event("transcript.text.delta", delta=delta)
+    except SpeechError as error:
+        yield data(error_event(error.http_status, error.message, error.code))
+        raise
+    yield event("transcript.text.done", text=Transcript.of(found).text)
 
 
 _DELTA = event("transcript.text.delta", delta="Hello")
