@@ -38,8 +38,11 @@ class StepwiseRecognizer:
             part = samples[start : start + SAMPLE_RATE_HZ]
             yield Window(part[None], ((start, start + len(part)),), options, cancelled)
 
-    def recognize(self, batch: Sequence[Window]) -> list[list[Segment]]:
-        (window,) = batch
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
+        for index, window in enumerate(batch):
+            yield index, self._hear(window)
+
+    def _hear(self, window: Window) -> list[Segment]:
         while not self._permits.acquire(timeout=0.005):
             if window.cancelled.is_set():
                 self.was_cancelled.set()
@@ -48,9 +51,9 @@ class StepwiseRecognizer:
         if samples[0] == -1.0:
             raise RuntimeError("the stepwise recognizer was told to fail")
         if not samples.any():
-            return [[]]
+            return []
         start_ms, end_ms = (s * 1000 // SAMPLE_RATE_HZ for s in window.spans[0])
         text = "…" if samples[0] < -0.9 else f"Second {start_ms // 1000}."
         word = Word(start_ms=start_ms, end_ms=end_ms, text=f" {text}", probability=0.5)
         words = [word] if window.options.words else None
-        return [[Segment(start_ms=start_ms, end_ms=end_ms, text=text, words=words)]]
+        return [Segment(start_ms=start_ms, end_ms=end_ms, text=text, words=words)]
