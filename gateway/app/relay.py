@@ -54,6 +54,7 @@ class Relay:
         name: str,
         lifecycle: Lifecycle,
         settings: GatewaySettings,
+        under_way: UnderWay,
     ) -> None:
         self._client = client
         self._upstream = upstream
@@ -61,7 +62,7 @@ class Relay:
         self._lifecycle = lifecycle
         self._settings = settings
         self._work = ExitStack()
-        self._under_way = UnderWay()
+        self._under_way = under_way
         self._idle = asyncio.Event()
         self._idle.set()
         self._waiting_since: float | None = None

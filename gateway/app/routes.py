@@ -36,6 +36,7 @@ from common.websocket import refuse
 from gateway.app import echo
 from gateway.app.relay import Relay
 from gateway.app.settings import GatewaySettings
+from gateway.app.under_way import SpeechUnderWay
 from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers, passed_headers
 
 _RELAYED = (BadRequest, TooLarge, UpstreamFailed, Busy, Loading, Draining, UpstreamTimeout)
@@ -94,7 +95,12 @@ def router(
             async with sessions.slot(), tts.websocket("/ws/tts", websocket.url.query) as upstream:
                 await websocket.accept(headers=handshake_headers(upstream))
                 await Relay(
-                    websocket, upstream, name=tts.name, lifecycle=lifecycle, settings=settings
+                    websocket,
+                    upstream,
+                    name=tts.name,
+                    lifecycle=lifecycle,
+                    settings=settings,
+                    under_way=SpeechUnderWay(),
                 ).run()
         except SpeechError as error:
             await refuse(websocket, error)
