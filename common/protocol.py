@@ -300,5 +300,5 @@ def parse_speak_request(frame: str) -> SpeakRequest:
     """A message of the simple mode. Raises `NotJson` or `BadRequest`."""
     value = parse_json_object(frame)
     if value.get("type") == "start":
-        raise BadRequest("Session mode is not offered by this server; send text without a start.")
+        raise BadRequest("A session is opened by the first message of a socket, and by no other.")
     return validate(SpeakRequest, value)

@@ -28,7 +28,7 @@ from common.streaming import AudioStream
 from common.websocket import refuse
 from tts_service.app.encoders import compressed, encode
 from tts_service.app.service import SpeechService
-from tts_service.app.session import SimpleSession
+from tts_service.app.session import converse
 from tts_service.app.utterance import SpeechOptions
 
 
@@ -44,7 +44,7 @@ def router(service: SpeechService) -> APIRouter:
             return
         rate = str(service.settings.tts_sr).encode()
         await websocket.accept(headers=[(b"x-sample-rate", rate), (b"x-channels", b"1")])
-        await SimpleSession(websocket, service).run()
+        await converse(websocket, service)
 
     @routes.post(
         "/api/tts",
