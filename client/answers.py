@@ -35,6 +35,12 @@ class Answer:
             async for chunk in self._response.aiter_raw():
                 yield chunk
 
+    async def lines(self) -> AsyncIterator[str]:
+        """The body line by line, as it comes."""
+        with _failures_named(self._url):
+            async for line in self._response.aiter_lines():
+                yield line
+
 
 def refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
     """The error that an answer other than 200 stands for."""
@@ -63,6 +69,7 @@ async def post(
     content: bytes,
     query: Mapping[str, str | int],
     timeout_s: float,
+    accept: str = "*/*",
 ) -> AsyncIterator[Answer]:
     """POST a body of bytes to `url` + `path`; yields the answer, to be read as it comes.
 
@@ -76,7 +83,7 @@ async def post(
                 url + path,
                 params=dict(query),
                 content=content,
-                headers={"Content-Type": "application/octet-stream"},
+                headers={"Content-Type": "application/octet-stream", "Accept": accept},
                 timeout=httpx.Timeout(timeout_s, connect=http.timeout.connect),
             )
             response = await stack.enter_async_context(asking)

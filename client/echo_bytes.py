@@ -42,18 +42,22 @@ def echo_to_file(
     out: Path,
     url: str = DEFAULT_URL,
     *,
+    overlap: bool = False,
     timeout_s: float = 120.0,
     on_transcript: Callable[[str], None] = lambda transcript: None,
     on_audio: Callable[[float], None] = lambda audio_s: None,
 ) -> Echo:
     """Speak the words of `recording` into the WAV file `out`, which appears when it is whole.
 
+    With `overlap` it begins with the first words that were recognized, and the transcript is empty.
     `on_transcript` is called with the words before the audio comes, `on_audio` with the seconds of
     audio so far. `timeout_s` is for each wait for the server. Raises as
     `SpeechClient.echo_recording` does; `error.partial` is then the file with what came before.
     """
     client = SpeechClient(url, timeouts=Timeouts(transcript_s=timeout_s), retry=ONCE)
-    asking = client.echo_recording(recording.pcm, sample_rate=recording.sample_rate_hz)
+    asking = client.echo_recording(
+        recording.pcm, sample_rate=recording.sample_rate_hz, overlap=overlap
+    )
     started = time.perf_counter()
     first_audio_s = 0.0
     with background_loop() as loop, loop.within(client), loop.within(asking) as echoed:
@@ -79,6 +83,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--timeout", type=float, default=120.0, help="seconds to wait for the server; default: 120"
     )
+    parser.add_argument(
+        "--overlap", action="store_true", help="speak while the rest is still being recognized"
+    )
     options = parser.parse_args(arguments)
     recording = read_wav(options.wav)
     with progress("echoing") as on_audio:
@@ -86,10 +93,12 @@ def main(arguments: list[str] | None = None) -> None:
             recording,
             options.out,
             options.url,
+            overlap=options.overlap,
             timeout_s=options.timeout,
             on_audio=on_audio,
         )
-    report("heard", echo.transcript)
+    if echo.transcript:
+        report("heard", echo.transcript)
     report("first audio after", f"{echo.first_audio_s * 1000:.0f} ms, recognition included")
     report("audio", f"{echo.audio_s:.2f} s at {echo.sample_rate_hz} Hz")
     report("written to", str(echo.path))

@@ -11,7 +11,7 @@ async with SpeechClient("http://localhost:8000") as client:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -26,12 +26,13 @@ from client.connection import Connection
 from client.echoed import EchoedRecording
 from client.errors import BadInput, BrokenOff
 from client.live import Listening, Sound, VoiceLoop
+from client.recordings import FoundSegments, Question, Recorded, question
 from client.retrying import Retry
 from client.sessions import Sessions
 from client.utterance import Text, Utterance
 from common.errors import in_words
 from common.pcm import Encoding
-from common.protocol import Transcript
+from common.protocol import NDJSON, Transcript, TranscriptFormat
 from common.protocol_echo import EchoStart
 from common.protocol_session import Start
 from common.protocol_stt import ListenStart
@@ -125,45 +126,104 @@ class SpeechClient:
         return Utterance(self._sessions, text, start, self.retry, self.timeouts.answer_s)
 
     async def transcribe(
-        self, audio: bytes, *, sample_rate: int = 16000, channels: int = 1, language: str = "en"
+        self,
+        audio: Recorded,
+        *,
+        sample_rate: int = 16000,
+        channels: int = 1,
+        language: str = "en",
+        words: bool = False,
     ) -> Transcript:
-        """What is said in `audio`, s16le; with two channels, they are interleaved."""
+        """What is said in `audio`: PCM of that rate and number of channels, interleaved, or a file
+        of any kind. With `words`, each segment has its words with their times.
+        """
+        asked = await question(
+            audio, sample_rate=sample_rate, channels=channels, language=language, words=words
+        )
+        body = await self._answer_to(asked)
+        try:
+            return Transcript.model_validate_json(body)
+        except ValidationError:
+            said = body[:80]
+            raise BrokenOff(f"The server answered what is no transcript: {said!r}.") from None
 
-        async def ask() -> Transcript:
-            query: dict[str, str | int] = {"sr": sample_rate, "ch": channels, "lang": language}
-            path, wait_s = "/api/stt/bytes", self.timeouts.transcript_s
-            asking = post(self._http, self.url, path, content=audio, query=query, timeout_s=wait_s)
-            async with asking as answer:
-                body = await answer.read()
-            try:
-                return Transcript.model_validate_json(body)
-            except ValidationError:
-                said = body[:80]
-                raise BrokenOff(f"The server answered what is no transcript: {said!r}.") from None
+    async def transcribe_as(
+        self,
+        format: TranscriptFormat,  # noqa: A002
+        audio: Recorded,
+        *,
+        sample_rate: int = 16000,
+        channels: int = 1,
+        language: str = "en",
+        words: bool = False,
+    ) -> str:
+        """The same as the server writes it: `text`, `srt`, `vtt`, `json` or `verbose_json`."""
+        asked = await question(
+            audio, sample_rate=sample_rate, channels=channels, language=language, words=words
+        )
+        if format != "json":
+            asked.query["format"] = format
+        return (await self._answer_to(asked)).decode(errors="replace")
 
-        return await self.retry(ask)
+    def segments(
+        self,
+        audio: Recorded,
+        *,
+        sample_rate: int = 16000,
+        channels: int = 1,
+        language: str = "en",
+        words: bool = False,
+    ) -> FoundSegments:
+        """The segments of `audio`, iterated as they are found while the rest is recognized."""
+
+        @asynccontextmanager
+        async def opening() -> AsyncIterator[Answer]:
+            asked = await question(
+                audio, sample_rate=sample_rate, channels=channels, language=language, words=words
+            )
+            async with self._posted(asked, accept=NDJSON) as answer:
+                yield answer
+
+        return FoundSegments(opening)
 
     @asynccontextmanager
     async def echo_recording(
-        self, audio: bytes, *, sample_rate: int = 16000, channels: int = 1
+        self, audio: bytes, *, sample_rate: int = 16000, channels: int = 1, overlap: bool = False
     ) -> AsyncIterator[EchoedRecording]:
-        """Have the words of `audio`, s16le, spoken by the server's voice.
+        """Have the words of `audio`, s16le, spoken by the server's voice. With `overlap`, it begins
+        with the first words that were recognized, and there is no transcript.
 
         Raises `NoSpeech` if there are none.
         """
         query: dict[str, str | int] = {"sr": sample_rate, "ch": channels, "fmt": "s16le"}
-        path, wait_s = "/api/echo-bytes", self.timeouts.transcript_s
-
-        async with AsyncExitStack() as held:
-
-            async def ask() -> Answer:
-                asking = post(
-                    self._http, self.url, path, content=audio, query=query, timeout_s=wait_s
-                )
-                return await held.enter_async_context(asking)
-
-            answer = await self.retry(ask)
+        if overlap:
+            query["overlap"] = "true"
+        async with self._posted(Question("/api/echo-bytes", audio, query)) as answer:
             yield EchoedRecording(answer, sample_rate)
+
+    async def _answer_to(self, asked: Question) -> bytes:
+        async def ask() -> bytes:
+            async with self._post(asked, "*/*") as answer:
+                return await answer.read()
+
+        return await self.retry(ask)
+
+    @asynccontextmanager
+    async def _posted(self, asked: Question, accept: str = "*/*") -> AsyncIterator[Answer]:
+        """The answer, once it has begun."""
+        async with AsyncExitStack() as held:
+            yield await self.retry(lambda: held.enter_async_context(self._post(asked, accept)))
+
+    def _post(self, asked: Question, accept: str) -> AbstractAsyncContextManager[Answer]:
+        return post(
+            self._http,
+            self.url,
+            asked.path,
+            content=asked.content,
+            query=asked.query,
+            timeout_s=self.timeouts.transcript_s,
+            accept=accept,
+        )
 
     def listen(
         self,

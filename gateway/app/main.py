@@ -10,12 +10,18 @@ from typing import Any
 import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.middleware import Middleware
 
 from common.app import create_app
 from common.health import Readiness, health_router
 from common.lifecycle import Lifecycle
 from common.settings import load_settings
-from gateway.app import routes
+from gateway.app import listening, routes
+from gateway.app.fleet import Fleet
+from gateway.app.openai import models, speech, transcriptions
+from gateway.app.openai.errors import OpenAIErrorsMiddleware
+from gateway.app.openai.names import Catalogue
+from gateway.app.quota import Quota, QuotaMiddleware
 from gateway.app.replicas import Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams import Upstream, UpstreamAnswer, new_http_client
@@ -26,8 +32,14 @@ def build(
 ) -> FastAPI:
     """The app, asking the services behind it through `http`, which it closes at its end."""
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
+    quota = Quota(
+        per_minute=settings.gateway_key_requests_per_minute,
+        at_a_time=settings.gateway_key_concurrency,
+    )
     tts = Upstream("tts", settings.gateway_tts_url, http, settings, resolve=resolve)
     asr = Upstream("asr", settings.gateway_asr_url, http, settings, resolve=resolve)
+    fleet = Fleet(settings, lifecycle, tts=tts, asr=asr)
+    catalogue = Catalogue(fleet)
 
     async def upstream_states() -> dict[str, Any]:
         states = await asyncio.gather(tts.state(), asr.state())
@@ -56,10 +68,17 @@ def build(
         lifecycle=lifecycle,
         routers=[
             health_router("gateway", lifecycle, details=upstream_states, readiness=readiness),
-            routes.router(settings, lifecycle, tts=tts, asr=asr),
+            routes.router(fleet),
+            listening.router(fleet),
+            speech.router(fleet, catalogue),
+            transcriptions.router(fleet, catalogue),
+            models.router(fleet, catalogue),
         ],
         run=run,
+        guards=[Middleware(QuotaMiddleware, quota=quota)],
     )
+
+    app.add_middleware(OpenAIErrorsMiddleware)
 
     @app.exception_handler(UpstreamAnswer)
     async def refused_upstream(_: Request, refusal: UpstreamAnswer) -> Response:

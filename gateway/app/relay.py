@@ -40,9 +40,9 @@ class Relay:
         upstream: ClientConnection,
         *,
         name: str,
-        under_way: UnderWay,
         lifecycle: Lifecycle,
         settings: GatewaySettings,
+        under_way: UnderWay,
     ) -> None:
         self._client = client
         self._upstream = WatchedUpstream(upstream, name, settings.gateway_stall_timeout_s)

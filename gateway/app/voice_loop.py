@@ -39,7 +39,7 @@ from common.request_id import adopt, current_request_id
 from common.tasks import until_first
 from common.websocket import GOING_AWAY, NORMAL, SERVICE_RESTART, close
 from gateway.app.settings import GatewaySettings
-from gateway.app.under_way import UnderWay
+from gateway.app.under_way import SpeechUnderWay
 from gateway.app.watched import Closed, WatchedUpstream
 
 M = TypeVar("M", bound=BaseModel)
@@ -67,7 +67,7 @@ class VoiceLoop:
         self._voice = voice
         self._lifecycle = lifecycle
         self._settings = settings
-        self._speaking = UnderWay()
+        self._speaking = SpeechUnderWay()
         self._held: list[Final] = []
         """What is final and not spoken yet: it is so only for its length."""
         self._heard: ListenEnd | None = None

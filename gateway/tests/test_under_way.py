@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.app.under_way import UnderWay
+from gateway.app.under_way import SpeechUnderWay, UnderWay
 
 START = '>{"type": "start"}'
+
+
+def shown(seen: UnderWay, frames: list[str]) -> UnderWay:
+    for frame in frames:
+        (seen.client_sent if frame[0] == ">" else seen.service_sent)(frame[1:])
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -40,14 +46,27 @@ START = '>{"type": "start"}'
         ([START, '>{"type":"text","id":5}'], False),
     ],
 )
-def test_what_is_under_way(frames: list[str], under_way: bool) -> None:
-    seen = UnderWay()
-    for frame in frames:
-        (seen.client_sent if frame[0] == ">" else seen.service_sent)(frame[1:])
-    assert bool(seen) is under_way
+def test_what_is_under_way_in_speech(frames: list[str], under_way: bool) -> None:
+    assert bool(shown(SpeechUnderWay(), frames)) is under_way
+
+
+@pytest.mark.parametrize(
+    ("frames", "under_way"),
+    [
+        ([], False),
+        ([START], True),
+        ([START, '<{"type":"error","error":"no","fatal":false}'], True),
+        ([START, '<{"type":"error","error":"no","fatal":true}'], False),
+        ([START, '<{"type":"end"}'], False),
+    ],
+)
+def test_elsewhere_it_is_so_from_the_first_message_to_the_end(
+    frames: list[str], under_way: bool
+) -> None:
+    assert bool(shown(UnderWay(), frames)) is under_way
 
 
 def test_audio_without_a_text_is_under_way_in_the_simple_mode() -> None:
-    seen = UnderWay()
+    seen = SpeechUnderWay()
     seen.service_sounded()
     assert seen

@@ -15,7 +15,7 @@ from asr_service.app.engine import (
     Window,
 )
 from common.audio import Samples
-from common.protocol import Segment
+from common.protocol import Segment, Word
 from tts_service.app.engines.base import NOBODY, Listener, Notice, SynthesisError
 
 SAMPLES_PER_CHARACTER = 800
@@ -100,13 +100,14 @@ class FakeRecognizer:
     ) -> Iterator[Window]:
         yield Window(samples[None], ((0, len(samples)),), options, cancelled)
 
-    def recognize(self, batch: Sequence[Window]) -> list[list[Segment]]:
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
         self.entered.set()
         while not self.gate.wait(0.005):
             if all(window.cancelled.is_set() for window in batch):
                 self.was_cancelled.set()
                 raise RecognitionCancelled
-        return [self._hear(window) for window in batch]
+        for index, window in enumerate(batch):
+            yield index, self._hear(window)
 
     def _hear(self, window: Window) -> list[Segment]:
         samples = window.features[0]
@@ -118,4 +119,11 @@ class FakeRecognizer:
         start_ms, end_ms = (
             s * 1000 // SAMPLE_RATE_HZ for s in (window.spans[0][0], window.spans[-1][1])
         )
-        return [Segment(start_ms=start_ms, end_ms=end_ms, text=f"{len(samples)} samples")]
+        text = f"{len(samples)} samples"
+        words = None
+        if window.options.words:
+            words = [
+                Word(start_ms=start_ms, end_ms=end_ms, text=word, probability=1.0)
+                for word in text.split()
+            ]
+        return [Segment(start_ms=start_ms, end_ms=end_ms, text=text, words=words)]

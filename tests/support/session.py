@@ -21,7 +21,7 @@ class Rules:
 
     begun: str | None = None
     ended: dict[str, str] = field(default_factory=dict)
-    audio: dict[str, bytes] = field(default_factory=dict)
+    audio: dict[str, bytearray] = field(default_factory=dict)
     closed: bool = False
 
     def see(self, frame: Frame) -> None:
@@ -37,7 +37,7 @@ class Rules:
             assert self.begun is None, f"{id_} began while {self.begun} is active"
             assert id_ not in self.audio, f"{id_} began twice"
             assert id_ not in self.ended, f"{id_} began after its end"
-            self.begun, self.audio[id_] = id_, b""
+            self.begun, self.audio[id_] = id_, bytearray()
         elif kind in ("mark", "flushed", "warning"):
             assert id_ == self.begun, f"{kind} of {id_} while {self.begun} is active"
         elif kind == "end":
@@ -86,7 +86,7 @@ class Session:
             frame = self.read()
             if not isinstance(frame, bytes) and frame.get("id") == id_:
                 messages.append(frame)
-        return self.rules.audio.get(id_, b""), messages
+        return bytes(self.rules.audio.get(id_, b"")), messages
 
 
 @contextmanager

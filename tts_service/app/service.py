@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from common.admission import Admission
+from common.catalogue import LoadedVoice
 from common.errors import EmptyText, TooLarge
 from common.lifecycle import Lifecycle
 from common.logger import get_logger
@@ -52,6 +53,13 @@ class SpeechService:
         """Raise `Loading`, `Draining` or `Busy` if a new utterance would be refused now."""
         self.lifecycle.check()
         self.admission.check()
+
+    @property
+    def voice(self) -> LoadedVoice:
+        """The voice that is loaded. Raises `Loading` or `Draining`."""
+        self.lifecycle.check()
+        assert self._engine is not None
+        return LoadedVoice(name=self._engine.name, sample_rate=self._engine.sample_rate_hz)
 
     def check_text(self, text: str) -> None:
         """Raise `EmptyText` or `TooLarge` for what can be refused without asking the voice."""
