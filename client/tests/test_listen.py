@@ -14,7 +14,7 @@ from websockets.sync.server import ServerConnection
 from client import BrokenOff, Lost, Refused, Retry, SpeechClient, Unavailable
 from client.tests.conftest import HttpServer, WsServer
 from client.tests.session_server import Side
-from client.tests.test_speak import busy_door, run, until
+from client.tests.using import busy_door, run, until
 from common.protocol_session import Failure, GoAway
 from common.protocol_stt import Event, Final, Partial, SpeechEnd, SpeechStart
 
