@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from urllib.parse import urlsplit
 
 from client.errors import BadInput
+
+KEY_VARIABLE = "SPEECH_API_KEY"
+"""Of the environment: the key for servers that ask for one."""
+
+
+def key_header() -> dict[str, str]:
+    """The header that carries the key, where there is one."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def check(address: str, *schemes: str) -> str:

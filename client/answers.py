@@ -86,7 +86,11 @@ def post(
                     base + path,
                     params=dict(query),
                     content=content,
-                    headers={"Content-Type": "application/octet-stream", "Accept": accept},
+                    headers={
+                        "Content-Type": "application/octet-stream",
+                        "Accept": accept,
+                        **address.key_header(),
+                    },
                 )
             )
             if response.status_code != HTTPStatus.OK:

@@ -137,6 +137,7 @@ def _open(uri: str, stack: ExitStack) -> ClientConnection:
         return stack.enter_context(
             connect(
                 uri,
+                additional_headers=address.key_header(),
                 compression=None,
                 proxy=None if address.is_on_this_machine(uri) else True,
                 open_timeout=CONNECT_TIMEOUT_S,

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from common.errors import SpeechError
+from common.pcm import MEDIA_TYPES
 from common.protocol import (
     NDJSON,
     TRANSCRIPT_MEDIA_TYPES,
@@ -35,10 +36,10 @@ class ErrorAnswer(BaseModel):
 
 AUDIO: Responses = {
     200: {
-        "description": "Mono s16le, raw or as WAV; the rate is in X-Sample-Rate.",
+        "description": "Mono speech, s16le where it is not compressed; X-Sample-Rate is its rate.",
         "content": {
             media_type: {"schema": {"type": "string", "format": "binary"}}
-            for media_type in ("audio/pcm", "audio/wav")
+            for media_type in MEDIA_TYPES.values()
         },
     }
 }

@@ -19,6 +19,9 @@ MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8000, 48000
 
 SampleRateHz = Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)]
 Container = Literal["s16le", "wav"]
+Compressed = Literal["mp3", "opus", "aac", "flac"]
+SpeechFormat = Literal["s16le", "wav", "mp3", "opus", "aac", "flac"]
+"""What speech may be sent as over HTTP."""
 RawEncoding = Literal["s16le", "mulaw", "alaw"]
 """How a sample of a body is written; the last two are G.711's, a byte each."""
 Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
@@ -28,7 +31,14 @@ BYTES_PER_ENCODED_SAMPLE: dict[Encoding, int] = {
     "mulaw": 1,
     "alaw": 1,
 }
-MEDIA_TYPES: dict[Container, str] = {"s16le": "audio/pcm", "wav": "audio/wav"}
+MEDIA_TYPES: dict[SpeechFormat, str] = {
+    "s16le": "audio/pcm",
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+}
 
 
 class PcmQuery(BaseModel):

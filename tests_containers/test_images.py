@@ -31,6 +31,15 @@ def test_an_image_is_no_larger_than_it_needs_to_be(name: str) -> None:
     assert size <= LIMITS_MB[name] * MB
 
 
+def test_what_was_left_out_of_the_voice_is_not_missed() -> None:
+    """The voice's package would quietly take a slower Fourier transform."""
+    said = docker(
+        *("run", "--rm", image("tts"), "python", "-c"),
+        "import hibari.dsp, av; print(hibari.dsp.FFT_BACKEND)",
+    )
+    assert said.strip() == "scipy"
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_an_image_runs_as_a_number_that_is_not_root(name: str) -> None:
     user = docker("image", "inspect", "--format", "{{.Config.User}}", image(name))

@@ -1,4 +1,4 @@
-"""The doors of asr_service: `POST /api/stt/bytes` and `POST /api/stt/file`."""
+"""The doors of asr_service: `POST /api/stt/bytes` and `/api/stt/file`, `GET /api/models`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from asr_service.app.answers import answer
 from asr_service.app.decoding import raw_pcm
 from asr_service.app.files import AudioFile
 from asr_service.app.service import RecognitionService
-from asr_service.app.upload import uploaded
 from common.body import read_body
+from common.catalogue import Models
 from common.errors import (
     BadRequest,
     Busy,
@@ -25,6 +25,7 @@ from common.errors import (
 )
 from common.openapi import TRANSCRIPT, errors, file_body, pcm_body
 from common.protocol import SttFileQuery, SttQuery, with_fields
+from common.upload import uploaded
 
 _ERRORS = (BadRequest, EmptyAudio, TooLarge, RecognitionFailed, Busy, Loading, Draining)
 
@@ -68,5 +69,13 @@ def router(service: RecognitionService) -> APIRouter:
             # It is decoded when the answer begins, or never.
             recording = AudioFile(upload.file, max_seconds=max_seconds)
             return await answer(request, service, recording, query)
+
+    @routes.get(
+        "/api/models",
+        summary="The recognizer that is loaded",
+        responses=errors(Loading, Draining),
+    )
+    async def models() -> Models:
+        return Models(models=[service.model])
 
     return routes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -34,6 +34,8 @@ RELAYED = (BadRequest, TooLarge, UpstreamFailed, Busy, Loading, Draining, Upstre
 
 Asking = AbstractAsyncContextManager[httpx.Response]
 """A request that is sent on entry; gives the answer, its body unread, and lets go of it on exit."""
+Translate = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+"""Makes other bytes of a body, as it comes."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +115,19 @@ async def streamed(
     service: Upstream,
     asking: Asking,
     extra_headers: Mapping[str, str] = MappingProxyType({}),
+    *,
+    translate: Translate | None = None,
+    media_type: str | None = None,
 ) -> AudioStream:
-    """Hand the bytes of an answer on as they come; then let go of what is `held`."""
+    """Hand the bytes of an answer on as they come; then let go of what is `held`.
+
+    `translate` makes other bytes of them, of another `media_type`.
+    """
     answer = await unless_gone(request, held.enter_async_context(asking))
     headers = passed_headers(answer.headers) | dict(extra_headers)
-    media_type = headers.pop("content-type", OCTETS)
-    return AudioStream(
-        service.chunks(answer), held.pop_all(), media_type=media_type, headers=headers
-    )
+    given = headers.pop("content-type", OCTETS)
+    chunks = service.chunks(answer)
+    if translate is not None:
+        headers.pop("content-length", None)
+        chunks = translate(chunks)
+    return AudioStream(chunks, held.pop_all(), media_type=media_type or given, headers=headers)

@@ -13,6 +13,7 @@ from common.protocol import SpeechBody
 from common.websocket import refuse
 from gateway.app.fleet import RELAYED, Fleet, streamed
 from gateway.app.relay import Relay
+from gateway.app.under_way import SpeechUnderWay
 from gateway.app.upstreams import UpstreamAnswer, handshake_headers
 
 
@@ -35,6 +36,7 @@ def router(fleet: Fleet) -> APIRouter:
                     name=tts.name,
                     lifecycle=fleet.lifecycle,
                     settings=fleet.settings,
+                    under_way=SpeechUnderWay(),
                 ).run()
         except SpeechError as error:
             await refuse(websocket, error)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from common.settings import CommonSettings
 
@@ -21,3 +22,13 @@ class GatewaySettings(CommonSettings):
     gateway_first_byte_timeout_s: float = Field(default=15.0, gt=0)
     gateway_recognition_timeout_s: float = Field(default=120.0, gt=0)
     gateway_stall_timeout_s: float = Field(default=5.0, gt=0)
+    gateway_wyoming_port: int = Field(default=0, ge=0, le=65535)
+    gateway_key_requests_per_minute: int = Field(default=0, ge=0)
+    gateway_key_concurrency: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _limits_are_of_keys(self) -> Self:
+        limited = self.gateway_key_requests_per_minute or self.gateway_key_concurrency
+        if limited and not self.keys:
+            raise ValueError("GATEWAY_KEY_…: there are no keys that these limits could be of")
+        return self

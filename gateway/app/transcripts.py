@@ -20,6 +20,14 @@ def transcript_of(answer: httpx.Response) -> Transcript:
         raise _nonsense() from None
 
 
+def verbose_of(answer: httpx.Response) -> VerboseTranscript:
+    """The transcript of an answer in the format `verbose_json`. Raises `UpstreamFailed`."""
+    try:
+        return VerboseTranscript.model_validate_json(answer.content, strict=True)
+    except ValidationError:
+        raise _nonsense() from None
+
+
 def check(answer: httpx.Response) -> None:
     """Raise `UpstreamFailed` unless `answer` is a transcript in one of the formats."""
     media_type = answer.headers.get("Content-Type", "").partition(";")[0]

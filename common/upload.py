@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import SEEK_END, BytesIO
 from typing import BinaryIO
 
@@ -25,7 +25,18 @@ class Upload:
     """A file that is not empty, and what a form said beside it."""
 
     file: BinaryIO
-    fields: dict[str, str] = field(default_factory=dict)
+    items: tuple[tuple[str, str], ...] = ()
+    """Names and values in order; a name may come more than once."""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The items by their names. Raises `BadRequest` if one comes twice."""
+        fields: dict[str, str] = {}
+        for name, value in self.items:
+            if name in fields:
+                raise BadRequest(f"{name}: this field comes twice.")
+            fields[name] = value
+        return fields
 
 
 @asynccontextmanager
@@ -72,18 +83,16 @@ async def _form(
 
 def _of_form(items: list[tuple[str, UploadFile | str]]) -> Upload:
     files: list[BinaryIO] = []
-    fields: dict[str, str] = {}
+    fields: list[tuple[str, str]] = []
     for name, value in items:
         if isinstance(value, str):
             if name == FIELD:
                 raise BadRequest(f"{FIELD}: this field is to be a file, with a file name.")
-            if name in fields:
-                raise BadRequest(f"{name}: this field comes twice.")
-            fields[name] = value
+            fields.append((name, value))
         elif name != FIELD:
             raise BadRequest(f"{name}: the file is to be in the field {FIELD!r}.")
         else:
             files.append(value.file)
     if len(files) != 1:
         raise BadRequest(f"{FIELD}: the form is to have one file in this field, not {len(files)}.")
-    return Upload(files[0], fields)
+    return Upload(files[0], tuple(fields))
