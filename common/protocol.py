@@ -85,12 +85,22 @@ class EchoQuery(PcmQuery):
     fmt: Container = Field(default="s16le", description="What the answer is: raw PCM or WAV.")
 
 
+class Word(BaseModel):
+    """A recognized word; times in ms from the first sample."""
+
+    start_ms: int = Field(ge=0, examples=[0])
+    end_ms: int = Field(ge=0, examples=[480])
+    text: str = Field(examples=[" Hello"], description="With the space before it, if there is one.")
+    probability: float = Field(ge=0, le=1, examples=[0.97])
+
+
 class Segment(BaseModel):
     """A stretch of recognized speech; times in ms from the first sample."""
 
     start_ms: int = Field(ge=0, examples=[0])
     end_ms: int = Field(ge=0, examples=[1200])
     text: str = Field(examples=["Hello"])
+    words: list[Word] | None = Field(default=None, exclude_if=lambda words: words is None)
 
 
 class Transcript(BaseModel):
@@ -98,6 +108,11 @@ class Transcript(BaseModel):
 
     text: str = Field(examples=["Hello"])
     segments: list[Segment]
+
+    @classmethod
+    def of(cls, segments: list[Segment]) -> Self:
+        """The transcript that `segments` make."""
+        return cls(text=" ".join(segment.text for segment in segments), segments=segments)
 
 
 def parse_json_object(message: str | bytes | bytearray) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from asr_service.app.decoding import raw_pcm
+from asr_service.app.engine import RecognitionOptions
 from asr_service.app.service import RecognitionService
 from common.body import read_body
 from common.disconnect import unless_gone
@@ -44,6 +46,7 @@ def router(service: RecognitionService) -> APIRouter:
             limit_in_words=f"{max_seconds:g} s of audio",
         )
         pcm.check(body)
-        return await unless_gone(request, service.recognize(body, pcm, query.lang))
+        options = RecognitionOptions(language=query.lang, beam_size=service.settings.asr_beam_size)
+        return await unless_gone(request, service.recognize(raw_pcm(body, pcm), options))
 
     return routes

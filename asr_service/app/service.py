@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 
-from asr_service.app.engine import Engine, RecognitionOptions
+from asr_service.app.engine import Decode, Engine, RecognitionOptions
 from asr_service.app.settings import AsrSettings
 from common.admission import Admission
-from common.errors import BadRequest, RecognitionFailed
+from common.errors import BadRequest, RecognitionFailed, SpeechError
 from common.lifecycle import Lifecycle
 from common.logger import get_logger, text_field
-from common.pcm import PcmFormat
-from common.protocol import Transcript
+from common.protocol import Segment, Transcript
 
 log = get_logger(__name__)
 
@@ -51,42 +52,72 @@ class RecognitionService:
                 f"lang: {language!r} is not a language of this model; it has: {known}."
             )
 
-    async def recognize(self, body: bytes | bytearray, pcm: PcmFormat, language: str) -> Transcript:
-        """The transcript of `body`.
+    @asynccontextmanager
+    async def listen(
+        self, decode: Decode, options: RecognitionOptions
+    ) -> AsyncIterator[AsyncIterator[Segment]]:
+        """The segments of what `decode` gives, as they are found; the work stops on exit.
 
-        Cancelling the await stops the work at the next window, or before it began. Raises
-        `Loading`, `Draining`, `Busy` or `RecognitionFailed`.
+        Raises `Loading`, `Draining` or `Busy` before it begins. Iterating raises what `decode`
+        raises of the error table, and `RecognitionFailed`.
         """
         with self.lifecycle.work():
             async with self.admission.slot() as queued_ms:
-                started = time.perf_counter()
-                transcript = await self._run(body, pcm, language)
+                log.debug("recognition.begin", queued_ms=round(queued_ms, 1))
+                cancelled = threading.Event()
+                found: asyncio.Queue[Segment | None] = asyncio.Queue()
+                loop = asyncio.get_running_loop()
+
+                def tell(segment: Segment) -> None:
+                    loop.call_soon_threadsafe(found.put_nowait, segment)
+
+                work = loop.run_in_executor(
+                    self._workers, self._work, decode, options, cancelled, tell
+                )
+                work.add_done_callback(lambda _: found.put_nowait(None))
+                try:
+                    yield _until_done(found, work)
+                finally:
+                    # The slot is kept until the thread is free: it is what the slot stands for.
+                    cancelled.set()
+                    await asyncio.wait({work})
+                    if not work.cancelled():
+                        work.exception()
+
+    async def recognize(self, decode: Decode, options: RecognitionOptions) -> Transcript:
+        """All of it as one transcript. Raises as `listen` and its iteration do."""
+        started = time.perf_counter()
+        async with self.listen(decode, options) as segments:
+            transcript = Transcript.of([segment async for segment in segments])
         log.info(
             "recognition.done",
-            audio_ms=round(pcm.duration_s(len(body)) * 1000),
-            queued_ms=round(queued_ms, 1),
             total_ms=round((time.perf_counter() - started) * 1000, 1),
             segments=len(transcript.segments),
             **text_field(self.settings, transcript.text),
         )
         return transcript
 
-    async def _run(self, body: bytes | bytearray, pcm: PcmFormat, language: str) -> Transcript:
+    def _work(
+        self,
+        decode: Decode,
+        options: RecognitionOptions,
+        cancelled: threading.Event,
+        tell: Callable[[Segment], object],
+    ) -> None:
         assert self._engine is not None
-        cancelled = threading.Event()
-        options = RecognitionOptions(language=language, beam_size=self.settings.asr_beam_size)
-        work = asyncio.get_running_loop().run_in_executor(
-            self._workers, self._engine.recognize, body, pcm, options, cancelled
-        )
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            # The slot is kept until the thread is free: it is what the slot stands for.
-            cancelled.set()
-            await asyncio.wait({work})
-            if not work.cancelled():
-                work.exception()
-            raise
-        except Exception as error:
-            log.error("recognition.failed", exc_info=error)
-            raise RecognitionFailed("The recognizer failed on this audio.") from error
+        for segment in self._engine.recognize(decode(cancelled), options, cancelled):
+            tell(segment)
+
+
+async def _until_done(
+    found: asyncio.Queue[Segment | None], work: asyncio.Future[None]
+) -> AsyncIterator[Segment]:
+    while (segment := await found.get()) is not None:
+        yield segment
+    try:
+        work.result()
+    except SpeechError:
+        raise
+    except Exception as error:
+        log.error("recognition.failed", exc_info=error)
+        raise RecognitionFailed("The recognizer failed on this audio.") from error

@@ -6,19 +6,16 @@ Everything here computes: call it from a worker thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.transcribe import Segment as WhisperSegment
 
-from asr_service.app.engine import RecognitionCancelled, RecognitionOptions
-from common.audio import Samples, decode_s16le, resample
-from common.pcm import PcmFormat
-from common.protocol import Segment, Transcript
-
-SAMPLE_RATE_HZ = 16000
-"""What Whisper listens to."""
+from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionCancelled, RecognitionOptions
+from common.audio import Samples
+from common.protocol import Segment, Word
 
 
 class WhisperEngine:
@@ -37,51 +34,59 @@ class WhisperEngine:
         )
         self.languages: tuple[str, ...] = tuple(self._model.supported_languages)
         # The first use of the model and of the voice activity filter loads what they need.
-        warm_up = bytes(2 * SAMPLE_RATE_HZ)
-        self.recognize(warm_up, PcmFormat(SAMPLE_RATE_HZ), RecognitionOptions(), threading.Event())
+        warm_up = np.zeros(SAMPLE_RATE_HZ, np.float32)
+        list(self.recognize(warm_up, RecognitionOptions(), threading.Event()))
 
     def recognize(
-        self,
-        body: bytes | bytearray,
-        pcm: PcmFormat,
-        options: RecognitionOptions,
-        cancelled: threading.Event,
-    ) -> Transcript:
-        """Whole frames of s16le as a transcript.
-
-        Raises `RecognitionCancelled` between two 30 s windows once `cancelled` is set, and whatever
-        the model raises.
-        """
-        samples = resample(decode_s16le(body, pcm.channels), pcm.sample_rate_hz, SAMPLE_RATE_HZ)
+        self, samples: Samples, options: RecognitionOptions, cancelled: threading.Event
+    ) -> Iterator[Segment]:
+        """See `Engine.recognize`; cancelling takes effect between two 30 s windows."""
         if cancelled.is_set():
             raise RecognitionCancelled
         found, _ = self._model.transcribe(
-            samples, language=options.language, beam_size=options.beam_size, vad_filter=True
+            samples,
+            language=options.language,
+            beam_size=options.beam_size,
+            word_timestamps=options.words,
+            initial_prompt=options.prompt,
+            hotwords=options.hotwords,
+            vad_filter=options.vad,
         )
-        return to_transcript(found, _duration_ms(samples), cancelled)
+        return to_segments(found, _duration_ms(samples), cancelled)
 
 
 def _duration_ms(samples: Samples) -> int:
     return int(len(samples) * 1000 // SAMPLE_RATE_HZ)
 
 
-def to_transcript(
+def to_segments(
     found: Iterable[WhisperSegment], audio_ms: int, cancelled: threading.Event
-) -> Transcript:
+) -> Iterator[Segment]:
     """Whisper's segments in the shape of the contract: in ms, in order, within the audio.
 
     A segment without a letter or digit is what the model makes of a noise, and is dropped.
     """
-    segments: list[Segment] = []
     earliest = 0
+
+    def within(start_s: float, end_s: float, earliest: int, latest: int) -> tuple[int, int]:
+        start = min(max(round(start_s * 1000), earliest), latest)
+        return start, min(max(round(end_s * 1000), start), latest)
+
     for segment in found:
         if cancelled.is_set():
             raise RecognitionCancelled
         text = segment.text.strip()
         if not any(c.isalnum() for c in text):
             continue
-        start = min(max(round(segment.start * 1000), earliest), audio_ms)
-        end = min(max(round(segment.end * 1000), start), audio_ms)
-        segments.append(Segment(start_ms=start, end_ms=end, text=text))
+        start, end = within(segment.start, segment.end, earliest, audio_ms)
+        words: list[Word] | None = None
+        if segment.words is not None:
+            words, after = [], start
+            for word in segment.words:
+                begin, after = within(word.start, word.end, after, end)
+                probability = round(float(word.probability), 3)
+                words.append(
+                    Word(start_ms=begin, end_ms=after, text=word.word, probability=probability)
+                )
+        yield Segment(start_ms=start, end_ms=end, text=text, words=words)
         earliest = end
-    return Transcript(text=" ".join(s.text for s in segments), segments=segments)

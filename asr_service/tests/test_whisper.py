@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from asr_service.app.decoding import raw_pcm
 from asr_service.app.engine import RecognitionCancelled, RecognitionOptions
 from asr_service.app.weights import resolve
-from asr_service.app.whisper import WhisperEngine, to_transcript
+from asr_service.app.whisper import WhisperEngine, to_segments
 from common.audio import Samples, encode_s16le
 from common.pcm import PcmFormat
 from common.protocol import Transcript
@@ -29,11 +30,12 @@ class Found:
     start: float
     end: float
     text: str
+    words: None = None
 
 
 def transcript(*found: Found, audio_ms: int = 10_000) -> Transcript:
     segments: Any = found
-    return to_transcript(segments, audio_ms, threading.Event())
+    return Transcript.of(list(to_segments(segments, audio_ms, threading.Event())))
 
 
 def test_times_are_in_order_and_within_the_audio() -> None:
@@ -61,7 +63,7 @@ def test_it_stops_between_segments_once_cancelled() -> None:
             cancelled.set()
 
     with pytest.raises(RecognitionCancelled):
-        to_transcript(found(), 10_000, cancelled)
+        list(to_segments(found(), 10_000, cancelled))
     assert len(taken) <= 2
 
 
@@ -88,7 +90,9 @@ def whisper() -> WhisperEngine:
 
 
 def hear(whisper: WhisperEngine, body: bytes, pcm: PcmFormat) -> Transcript:
-    return whisper.recognize(body, pcm, RecognitionOptions(), threading.Event())
+    cancelled = threading.Event()
+    samples = raw_pcm(body, pcm)(cancelled)
+    return Transcript.of(list(whisper.recognize(samples, RecognitionOptions(), cancelled)))
 
 
 def sound(kind: str) -> Samples:

@@ -82,7 +82,7 @@ def test_the_echo_says_what_it_heard(serve: Serve) -> None:
 def test_the_echo_answers_at_the_rate_it_was_asked_at(serve: Serve) -> None:
     at = serve()
     answer = httpx.post(f"{at.http}/api/echo-bytes?sr=8000&ch=2&fmt=wav", content=SECOND)
-    assert unquote(answer.headers["X-Transcript"]) == "8000 samples"
+    assert unquote(answer.headers["X-Transcript"]) == "16000 samples"
     with wave.open(io.BytesIO(answer.content)) as wav:
         assert wav.getparams()[:3] == (1, 2, 8000)
 

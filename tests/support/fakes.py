@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from asr_service.app.engine import RecognitionCancelled, RecognitionOptions
-from common.audio import Samples, decode_s16le
-from common.pcm import PcmFormat
-from common.protocol import Segment, Transcript
+from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionCancelled, RecognitionOptions
+from common.audio import Samples
+from common.protocol import Segment
 from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
 
 SAMPLES_PER_CHARACTER = 800
@@ -83,29 +82,22 @@ class FakeRecognizer:
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
     was_cancelled: threading.Event = field(default_factory=threading.Event)
-    heard: list[tuple[int, PcmFormat, RecognitionOptions]] = field(default_factory=list)
+    heard: list[tuple[int, RecognitionOptions]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate.set()
 
     def recognize(
-        self,
-        body: bytes | bytearray,
-        pcm: PcmFormat,
-        options: RecognitionOptions,
-        cancelled: threading.Event,
-    ) -> Transcript:
+        self, samples: Samples, options: RecognitionOptions, cancelled: threading.Event
+    ) -> Iterator[Segment]:
         self.entered.set()
         while not self.gate.wait(0.005):
             if cancelled.is_set():
                 self.was_cancelled.set()
                 raise RecognitionCancelled
-        samples = decode_s16le(body, pcm.channels)
-        self.heard.append((len(samples), pcm, options))
+        self.heard.append((len(samples), options))
         if samples[0] == -1.0:
             raise RuntimeError("the fake recognizer was told to fail")
-        if not samples.any():
-            return Transcript(text="", segments=[])
-        end_ms = round(pcm.duration_s(len(body)) * 1000)
-        text = f"{len(samples)} samples"
-        return Transcript(text=text, segments=[Segment(start_ms=0, end_ms=end_ms, text=text)])
+        if samples.any():
+            end_ms = len(samples) * 1000 // SAMPLE_RATE_HZ
+            yield Segment(start_ms=0, end_ms=end_ms, text=f"{len(samples)} samples")
