@@ -135,10 +135,12 @@ def test_the_voice_of_a_release_is_spoken(speaking: str, tmp_path: Path) -> None
 
 
 def test_only_the_voice_is_left_of_what_made_it(speaking: str) -> None:
-    script = (
-        "find / -xdev -path /proc -prune -o -iname '*torch*' -print -o -name TTS -print"
-        " -o -iname '*coqui*' -print -o -name '*.pth' -print; ls -A /app/voices"
+    made_by = (
+        *("/opt/voices", "*/site-packages/torch*", "*/site-packages/TTS", "*/libtorch*"),
+        *("*/site-packages/coqui*", "*/model_file.pth", "*/tts_models--*.zip", "*/.downloads"),
     )
+    found = " -o ".join(f"-path '{path}' -print" for path in made_by)
+    script = f"find / -xdev -path /proc -prune -o {found}; ls -A /app/voices"
     left = docker("run", "--rm", "--user=0", "--entrypoint=sh", speaking, "-c", script)
     assert left == VOICE.replace("/", "--")
 
