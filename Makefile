@@ -66,8 +66,8 @@ logs-gateway:
 swarm-deploy: ## run or update the fleet on a Docker Swarm, from one of its managers
 	@deploy/containers swarm_deploy
 
-test: $(DEV) ## run all tests
-	$(PY) -m pytest
+test: $(DEV) ## run all tests, two at a time
+	$(PY) -m pytest --numprocesses 2 --dist worksteal
 
 test-containers: $(DEV) ## build the images and test them, with an engine of its own where there is none
 	$(PY) -m deploy.ci $(PY) -m pytest -p no:cacheprovider tests_containers
