@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,18 @@ def test_what_makes_voices_and_cannot_be_installed_is_named(tmp_path: Path) -> N
     assert ended.returncode == 1
     for words in ("torch, Coqui", DDC, "TTS_MODEL=hibari/heart", "TTS_VOICES_BASE_URL"):
         assert words in ended.stderr
+
+
+def test_the_stage_that_makes_a_voice_has_all_of_this_project_that_runs_there() -> None:
+    dockerfile = (ROOT / "tts_service/Dockerfile").read_text().replace("\\\n", " ")
+    stage = dockerfile.partition("AS voice\n")[2].partition("\nFROM ")[0]
+    copied = [line.split()[:-1] for line in re.findall(r"(?m)^COPY (.*)$", stage)]
+    places = [ROOT / name for names in copied for name in names]
+    finder = ModuleFinder(path=[str(ROOT)])
+    finder.import_hook("tts_service.voices.__main__")
+    found = [getattr(module, "__file__", None) for module in finder.modules.values()]
+    files = {Path(file) for file in found if file}
+    assert ROOT / "tts_service/voices/coqui.py" in files
+    assert ROOT / "common/settings.py" in files
+    missing = {f for f in files if not any(f == p or p in f.parents for p in places)}
+    assert missing == set()
