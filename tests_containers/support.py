@@ -62,7 +62,7 @@ def size_over_base(name: str) -> int:
     return int(sizes[0]) - int(sizes[1])
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 60.0, what: str = "") -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0, what: str = "") -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain: {what}"

@@ -176,7 +176,7 @@ def test_a_machine_that_is_lost_is_done_without_and_its_work_placed_anew(swarm: 
 
         # It takes the gateway a moment to notice, and Swarm a longer one.
         time.sleep(10)
-        wait_for(whole_again, timeout_s=120, what="three replicas again")
+        wait_for(whole_again, timeout_s=180, what="three replicas again")
         took = time.monotonic() - started
     print(f"whole again after {took:.0f} s; {load.answered} answered, failed: {load.failures}")
     # A request that was at the lost machine may be tried elsewhere: nothing had been delivered.
