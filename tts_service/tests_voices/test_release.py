@@ -40,22 +40,27 @@ class Mirror:
 
     server: FileServer
     archives: Path
-    """The folder with the archives, and what is in them in folders of the same names."""
 
     def path(self, archive: str) -> str:
         return next(p for p in self.server.files if p.endswith(archive))
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def release(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return make_release(tmp_path_factory.mktemp("release"))
 
 
+@pytest.fixture(scope="module")
+def archives(release: dict[str, Path]) -> Path:
+    """The folder with the archives, and what is in them in folders of the same names."""
+    return next(iter(release.values())).parent
+
+
 @pytest.fixture
-def mirror(archives: dict[str, Path]) -> Iterator[Mirror]:
-    files = {f"/{path}": file.read_bytes() for path, file in archives.items()}
+def mirror(release: dict[str, Path], archives: Path) -> Iterator[Mirror]:
+    files = {f"/{path}": file.read_bytes() for path, file in release.items()}
     with serving(files) as server:
-        yield Mirror(server, next(iter(archives.values())).parent)
+        yield Mirror(server, archives)
 
 
 @pytest.fixture
