@@ -10,6 +10,7 @@ class LoadedVoice(BaseModel):
 
     name: str = Field(examples=["hibari/heart"], description="As TTS_MODEL names it")
     sample_rate: int = Field(examples=[24000], description="Its own, in Hz")
+    languages: list[str] = Field(examples=[["en"]], description="Codes of those it speaks")
 
 
 class Voices(BaseModel):

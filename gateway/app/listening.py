@@ -54,7 +54,7 @@ def router(fleet: Fleet) -> APIRouter:
         # Awaited before the status is sent, so that what fails early has a status of its own.
         first = await unless_gone(request, _next(spoken))
         if first is None:
-            return Response(headers=echo.SPEECH_NONE)
+            return Response(headers=echo.SPEECH_NONE, media_type=MEDIA_TYPES[query.fmt])
         if query.fmt == "wav":
             first = wav_header(query.sr, None) + first
         return AudioStream(
@@ -111,7 +111,7 @@ def router(fleet: Fleet) -> APIRouter:
                 return await overlapping(request, held, audio, query)
             transcript = transcripts.transcript_of(await fleet.transcript(request, audio))
             if not transcript.text:
-                return Response(headers=echo.SPEECH_NONE)
+                return Response(headers=echo.SPEECH_NONE, media_type=MEDIA_TYPES[query.fmt])
             words = echo.speech_body(transcript.text, query.sr, query.fmt)
             headers = echo.transcript_header(transcript)
             return await streamed(request, held, fleet.tts, fleet.speech(words), headers)

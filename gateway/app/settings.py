@@ -22,6 +22,7 @@ class GatewaySettings(CommonSettings):
     gateway_first_byte_timeout_s: float = Field(default=15.0, gt=0)
     gateway_recognition_timeout_s: float = Field(default=120.0, gt=0)
     gateway_stall_timeout_s: float = Field(default=5.0, gt=0)
+    gateway_wyoming_port: int = Field(default=0, ge=0, le=65535)
     gateway_key_requests_per_minute: int = Field(default=0, ge=0)
     gateway_key_concurrency: int = Field(default=0, ge=0)
 

@@ -22,6 +22,9 @@ from tts_service.app.utterance import SpeechOptions, Step, speak_pieces, utter
 
 log = get_logger(__name__)
 
+LANGUAGES = ("en",)
+"""Of all voices that there are."""
+
 T = TypeVar("T")
 
 
@@ -59,7 +62,11 @@ class SpeechService:
         """The voice that is loaded. Raises `Loading` or `Draining`."""
         self.lifecycle.check()
         assert self._engine is not None
-        return LoadedVoice(name=self._engine.name, sample_rate=self._engine.sample_rate_hz)
+        return LoadedVoice(
+            name=self._engine.name,
+            sample_rate=self._engine.sample_rate_hz,
+            languages=list(LANGUAGES),
+        )
 
     def check_text(self, text: str) -> None:
         """Raise `EmptyText` or `TooLarge` for what can be refused without asking the voice."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from common.errors import UnknownModel
 from gateway.app.fleet import RELAYED, Fleet
 from gateway.app.openai.documents import refusals
-from gateway.app.openai.names import Catalogue, Model, Voice
+from gateway.app.openai.names import Model, Names, Voice
 
 
 class ModelList(BaseModel):
@@ -20,13 +20,13 @@ class VoiceList(BaseModel):
     voices: list[Voice]
 
 
-def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
+def router(fleet: Fleet, names: Names) -> APIRouter:
     routes = APIRouter(tags=["openai"])
 
     @routes.get("/v1/models", summary="What is loaded", responses=refusals(*RELAYED))
     async def models() -> ModelList:
         async with fleet.admitted():
-            return ModelList(data=await catalogue.models())
+            return ModelList(data=await names.models())
 
     @routes.get(
         "/v1/models/{model:path}",
@@ -35,13 +35,13 @@ def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
     )
     async def model(model: str) -> Model:
         async with fleet.admitted():
-            return await catalogue.model(model)
+            return await names.model(model)
 
     @routes.get(
         "/v1/audio/voices", summary="The voices that there are", responses=refusals(*RELAYED)
     )
     async def voices() -> VoiceList:
         async with fleet.admitted():
-            return VoiceList(voices=await catalogue.voices())
+            return VoiceList(voices=await names.voices())
 
     return routes

@@ -6,11 +6,10 @@ is neither one of theirs nor the loaded one's own is refused: it would promise s
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from common.catalogue import LoadedModel, LoadedVoice, Models, Voices
-from common.errors import BadRequest, UnknownModel, UpstreamFailed
-from gateway.app.fleet import Fleet
+from common.errors import BadRequest, UnknownModel
+from gateway.app.catalogue import Catalogue
 
 SPEECH_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15")
 TRANSCRIPTION_MODELS = (
@@ -53,25 +52,8 @@ class Voice(BaseModel):
     name: str = Field(examples=["alloy (hibari/heart)"])
 
 
-class Catalogue:
-    """What is loaded, as the services behind say now. All methods raise as `Upstream.get` does."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    async def voice(self) -> LoadedVoice:
-        answer = await self._fleet.tts.get("/api/voices")
-        try:
-            return Voices.model_validate_json(answer.content).voices[0]
-        except (ValidationError, IndexError):
-            raise UpstreamFailed("The tts service named no voice.") from None
-
-    async def recognizer(self) -> LoadedModel:
-        answer = await self._fleet.asr.get("/api/models")
-        try:
-            return Models.model_validate_json(answer.content).models[0]
-        except (ValidationError, IndexError):
-            raise UpstreamFailed("The asr service named no model.") from None
+class Names(Catalogue):
+    """The names there are, and what each stands for now."""
 
     async def check_speech(self, model: str, voice: str) -> None:
         """Raise `UnknownModel` or `BadRequest` unless both mean what is loaded."""

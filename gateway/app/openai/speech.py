@@ -22,7 +22,7 @@ from common.protocol import Text, parse_json_object, validate
 from gateway.app.fleet import RELAYED, Fleet, streamed
 from gateway.app.openai.documents import refusals
 from gateway.app.openai.events import SSE, event
-from gateway.app.openai.names import Catalogue
+from gateway.app.openai.names import Names
 
 SAMPLE_RATE_HZ = 24000
 """Of everything that OpenAI's API speaks, and what its `pcm` is taken to be."""
@@ -65,7 +65,7 @@ class SpeechRequest(BaseModel):
         return json.dumps(body).encode()
 
 
-def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
+def router(fleet: Fleet, names: Names) -> APIRouter:
     routes = APIRouter(tags=["openai"])
     content = {**AUDIO[200]["content"], SSE: {"example": EXAMPLE}}
     spoken: Responses = {200: {**AUDIO[200], "content": content}}
@@ -81,7 +81,7 @@ def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
         async with AsyncExitStack() as held:
             await held.enter_async_context(fleet.admitted())
             asked = validate(SpeechRequest, parse_json_object(await fleet.body_of(request)))
-            await catalogue.check_speech(asked.model, asked.voice)
+            await names.check_speech(asked.model, asked.voice)
             answer = fleet.speech(asked.asked_of_tts)
             if asked.stream_format == "sse":
                 return await streamed(

@@ -31,7 +31,7 @@ from gateway.app.listening import STT_FILE
 from gateway.app.openai.documents import form, refusals
 from gateway.app.openai.errors import error_event
 from gateway.app.openai.events import SSE, data, event
-from gateway.app.openai.names import Catalogue
+from gateway.app.openai.names import Names
 from gateway.app.overlap import segments_of
 from gateway.app.transcripts import verbose_of
 
@@ -98,7 +98,7 @@ class TranscriptionRequest(BaseModel):
         return validate(SttFileQuery, {k: v for k, v in asked.items() if v is not None})
 
 
-def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
+def router(fleet: Fleet, names: Names) -> APIRouter:
     routes = APIRouter(tags=["openai"])
 
     @routes.post(
@@ -116,7 +116,7 @@ def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
             async with uploaded(request, limit_bytes=limit_bytes) as upload:
                 asked = validate(TranscriptionRequest, _fields(upload.items))
                 query = asked.query()
-                await catalogue.check_transcription(asked.model)
+                await names.check_transcription(asked.model)
                 file = upload.file.read()
             audio = Audio(STT_FILE, file, query)
             if asked.stream:
@@ -138,7 +138,7 @@ def router(fleet: Fleet, catalogue: Catalogue) -> APIRouter:
     async def create_translation(request: Request) -> Response:
         async with fleet.admitted():
             await fleet.body_of(request)
-            model = await catalogue.recognizer()
+            model = await names.recognizer()
             which = (
                 "understands English only, so there is nothing to translate"
                 if model.languages == ["en"]
