@@ -30,14 +30,13 @@ from common.protocol_session import Audio as AudioInfo
 from common.protocol_session import (
     Cancel,
     End,
-    Failure,
     Limits,
     Ready,
     Start,
     parse_client_message,
 )
 from common.request_id import adopt, current_request_id
-from common.websocket import close
+from common.websocket import break_off, close
 from tts_service.app.feed import Gap, TextFeed, Turn
 from tts_service.app.scheduler import Stream
 from tts_service.app.service import SpeechService
@@ -98,7 +97,7 @@ class Conversation:
             self._start(first)
         except SpeechError as error:
             log.info("session.refused", code=error.code)
-            await self._break_off(error)
+            await break_off(self._websocket, error, session=True)
             return
         try:
             async with anyio.create_task_group() as tasks:
@@ -162,11 +161,6 @@ class Conversation:
         log.info("session.start", session_id=ready.session_id, ignored=len(ready.ignored))
         self._outbox.append(Send(ready))
 
-    async def _break_off(self, error: SpeechError) -> None:
-        frame = Failure.of(error, current_request_id(), fatal=True)
-        words = frame.model_dump(exclude_none=True)
-        await close(self._websocket, error.close_code, error.code, last_words=words)
-
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         """The one boundary of a session: here a fault becomes a close and a log line."""
         try:
@@ -175,7 +169,7 @@ class Conversation:
             log.debug("session.left")
         except Exception as error:
             log.error("session.failed", exc_info=error)
-            await self._break_off(Internal(FAULT))
+            await break_off(self._websocket, Internal(FAULT), session=True)
 
     # --- the tasks ---
 
