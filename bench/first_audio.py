@@ -2,9 +2,10 @@
 
     python -m bench.first_audio [--rounds 40] [--only-first-audio]
 
-Starts a fleet of its own on free ports, with the voice that TTS_MODEL names. The two ways alternate, request by request, so that what
-else the machine does weighs on both alike; the socket is open before the clock starts. Also prints
-the time from start to ready of each service, and its resident memory after 10 and 100 requests.
+Starts a fleet of its own on free ports, with the voice that TTS_MODEL names. The two ways
+alternate, request by request, so that what else the machine does weighs on both alike; the socket
+is open before the clock starts. Also prints the time from start to ready of each service, and its
+resident memory after 10 and 100 requests.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ Each replica has an address of its own of 127.0.0.0/8, all the same port, as con
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field

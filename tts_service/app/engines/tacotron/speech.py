@@ -68,7 +68,9 @@ class Speech:
         self._speed = speed
         self._listener = listener
         self._given = 0
-        self._schedule = Schedule(voice.pace, voice.frame_s / speed, others=lambda: voice.batch.rows - 1)
+        self._schedule = Schedule(
+            voice.pace, voice.frame_s / speed, others=lambda: voice.batch.rows - 1
+        )
 
     def samples(self) -> Generator[Samples, None, None]:
         """A stochastic voice that fails is asked once more, with other dropout, and carries on from
