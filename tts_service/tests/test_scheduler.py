@@ -11,6 +11,7 @@ import pytest
 
 from common.errors import Internal, SynthesisFailed
 from common.pcm import PcmFormat
+from tests.support.wire import wait_for
 from tts_service.app.feed import Gap
 from tts_service.app.scheduler import Scheduler, Stream
 
@@ -199,8 +200,7 @@ def test_one_that_waits_is_left_alone_until_it_is_woken() -> None:
         stream = scheduler.submit(waiting(), PCM)
         for number in range(3):
             assert await stream.__anext__() is Gap.WAITING
-            while not stream.waiting:
-                await asyncio.sleep(0.005)
+            await asyncio.to_thread(wait_for, lambda: stream.waiting)
             assert len(steps) == number + 1
             coming.append(SECOND)
             stream.wake()
