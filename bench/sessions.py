@@ -44,7 +44,7 @@ ANSWERS = [
 
 def tokens(text: str) -> list[str]:
     """About what a language model's tokens are: a word with the space before it, or a mark."""
-    return re.findall(r"\s?\w+|[^\w\s]", text)
+    return re.findall(r"\s?(?:\w+|[^\w\s])", text)
 
 
 async def open_session(url: str) -> ClientConnection:
@@ -62,7 +62,7 @@ async def write(ws: ClientConnection, id_: str, text: str) -> float:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         due += 1 / TOKENS_PER_S
         await ws.send(json.dumps({"type": "text", "id": id_, "text": token}))
-        if not clause_ended and token[0] in ",.":
+        if not clause_ended and token.strip() in ",.":
             clause_ended = time.perf_counter()
     await ws.send(json.dumps({"type": "finish", "id": id_}))
     return clause_ended

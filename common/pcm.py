@@ -20,7 +20,7 @@ MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8000, 48000
 SampleRateHz = Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)]
 Container = Literal["s16le", "wav"]
 Compressed = Literal["mp3", "opus", "aac", "flac"]
-SpeechFormat = Literal["s16le", "wav", "mp3", "opus", "aac", "flac"]
+SpeechFormat = Literal["s16le", "wav", "mulaw", "alaw", "mp3", "opus", "aac", "flac"]
 """What speech may be sent as over HTTP."""
 RawEncoding = Literal["s16le", "mulaw", "alaw"]
 """How a sample of a body is written; the last two are G.711's, a byte each."""
@@ -34,6 +34,9 @@ BYTES_PER_ENCODED_SAMPLE: dict[Encoding, int] = {
 MEDIA_TYPES: dict[SpeechFormat, str] = {
     "s16le": "audio/pcm",
     "wav": "audio/wav",
+    # RFC 4856 names G.711 so; it has no container here.
+    "mulaw": "audio/PCMU",
+    "alaw": "audio/PCMA",
     "mp3": "audio/mpeg",
     "opus": "audio/ogg",
     "aac": "audio/aac",

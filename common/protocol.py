@@ -72,7 +72,8 @@ class SpeechBody(Message):
     sample_rate: SampleRateHz | None = Field(default=None, description="Hz; default: TTS_SR")
     speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the voice's own pace")
     format: SpeechFormat = Field(
-        default="s16le", description="Raw PCM, WAV, MP3, Opus in Ogg, AAC in ADTS, or FLAC"
+        default="s16le",
+        description="Raw PCM, WAV, raw G.711, MP3, Opus in Ogg, AAC in ADTS, or FLAC",
     )
 
 

@@ -71,10 +71,11 @@ class Relay:
                 log.debug("relay.client_left")
             except SpeechError as error:
                 log.warning("relay.broken_off", code=error.code)
-                await break_off(self._client, error)
+                await break_off(self._client, error, session=self._under_way.in_session)
             except Exception as error:
                 log.error("relay.failed", exc_info=error)
-                await break_off(self._client, Internal(FAULT))
+                fault = Internal(FAULT)
+                await break_off(self._client, fault, session=self._under_way.in_session)
 
     async def _to_upstream(self) -> None:
         """Returns when the client has gone."""

@@ -64,7 +64,7 @@ CODECS: dict[Compressed, Codec] = {
 
 def compressed(wanted: SpeechFormat, sample_rate_hz: int) -> Compressed | None:
     """`wanted` if it is a compressed format. Raises `BadRequest` if it lacks the sample rate."""
-    if wanted == "s16le" or wanted == "wav":
+    if wanted not in CODECS:
         return None
     rates = CODECS[wanted].rates_hz
     if rates and sample_rate_hz not in rates:

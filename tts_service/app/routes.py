@@ -59,7 +59,9 @@ def router(service: SpeechService) -> APIRouter:
         raw = await read_body(request, limit_bytes=limit, limit_in_words=f"{limit} bytes")
         body = validate(SpeechBody, parse_json_object(raw))
         options = SpeechOptions(
-            sample_rate_hz=body.sample_rate or service.settings.tts_sr, speed=body.speed
+            sample_rate_hz=body.sample_rate or service.settings.tts_sr,
+            speed=body.speed,
+            encoding=body.format if body.format in ("mulaw", "alaw") else "pcm_s16le",
         )
         codec = compressed(body.format, options.sample_rate_hz)
         async with AsyncExitStack() as held:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,13 +19,22 @@ from websockets.exceptions import ConnectionClosed
 from common.encoding import AudioFormat
 from common.pcm import Encoding
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice, tone_of
-from tests.support.server import Served
+from tests.support.server import Served, served
 from tests.support.session import open_session
 from tests.support.wire import close_of, closing_of, open_ws, wait_for
+from tts_service.app.main import build
+from tts_service.app.settings import TtsSettings
 from tts_service.tests.conftest import Serve
 
 MS_PER_CHARACTER = SAMPLES_PER_CHARACTER * 1000 // 16000
 FIRST, SECOND = "The quick brown fox jumps.", "Then it rests."
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Served]:
+    """One server with the defaults, for tests that leave it as it was."""
+    with served(build(TtsSettings(), FakeVoice)) as at:
+        yield at
 
 
 def audio_ms(text: str) -> int:
@@ -64,8 +74,8 @@ def test_ready_says_what_holds(serve: Serve) -> None:
     }
 
 
-def test_the_conversation_of_the_contract(serve: Serve) -> None:
-    with open_session(serve().ws, timestamps="sentence") as session:
+def test_the_conversation_of_the_contract(plain: Served) -> None:
+    with open_session(plain.ws, timestamps="sentence") as session:
         session.send("text", "u1", text="The quick brown ")
         session.send("text", "u1", text="fox jumps. Then")
         session.send("text", "u1", text=" it rests.")
@@ -91,8 +101,8 @@ def test_the_conversation_of_the_contract(serve: Serve) -> None:
     assert (end["reason"], end["first_audio_ms"] >= 0, end["rtf"] > 0) == ("done", True, True)
 
 
-def test_a_sentence_is_spoken_before_the_next_is_written(serve: Serve) -> None:
-    with open_session(serve().ws) as session:
+def test_a_sentence_is_spoken_before_the_next_is_written(plain: Served) -> None:
+    with open_session(plain.ws) as session:
         session.send("text", "u1", text=f"{FIRST} Th")
         while len(session.rules.audio.get("u1", b"")) < audio_ms(FIRST) * 32:
             session.read()
@@ -103,8 +113,8 @@ def test_a_sentence_is_spoken_before_the_next_is_written(serve: Serve) -> None:
     assert len(audio) == audio_ms(FIRST + SECOND) * 32
 
 
-def test_the_first_clause_is_spoken_when_it_is_written(serve: Serve) -> None:
-    with open_session(serve().ws) as session:
+def test_the_first_clause_is_spoken_when_it_is_written(plain: Served) -> None:
+    with open_session(plain.ws) as session:
         session.send("text", "u1", text="When the rain had stopped,")
         session.read_until("begin")
         assert isinstance(session.read(), bytes)
@@ -112,8 +122,8 @@ def test_the_first_clause_is_spoken_when_it_is_written(serve: Serve) -> None:
         assert session.read_until("end")["reason"] == "cancelled"
 
 
-def test_a_pause_speaks_what_is_there(serve: Serve) -> None:
-    with open_session(serve().ws, max_buffer_delay_ms=20, timestamps="sentence") as session:
+def test_a_pause_speaks_what_is_there(plain: Served) -> None:
+    with open_session(plain.ws, max_buffer_delay_ms=20, timestamps="sentence") as session:
         session.send("text", "u1", text="Let me think")
         while len(session.rules.audio.get("u1", b"")) < audio_ms("Let me think") * 32:
             session.read()
@@ -125,8 +135,8 @@ def test_a_pause_speaks_what_is_there(serve: Serve) -> None:
     assert mark["end_ms"] == audio_ms("Let me think") + audio_ms("about it.")
 
 
-def test_a_flush_speaks_and_says_so_when_it_is_spoken(serve: Serve) -> None:
-    with open_session(serve().ws, sample_rate=8000, timestamps="sentence") as session:
+def test_a_flush_speaks_and_says_so_when_it_is_spoken(plain: Served) -> None:
+    with open_session(plain.ws, sample_rate=8000, timestamps="sentence") as session:
         session.send("text", "u1", text="Let me think")
         session.send("flush", "u1")
         mark = session.read_until("mark")
@@ -139,9 +149,9 @@ def test_a_flush_speaks_and_says_so_when_it_is_spoken(serve: Serve) -> None:
         assert session.read_until("end")["audio_ms"] == flushed["audio_ms"]
 
 
-def test_utterances_are_spoken_in_their_order(serve: Serve) -> None:
+def test_utterances_are_spoken_in_their_order(plain: Served) -> None:
     texts = {f"u{i}": f"Text number {word}" for i, word in enumerate(["one", "two", "three"])}
-    with open_session(serve().ws) as session:
+    with open_session(plain.ws) as session:
         for id_, text in texts.items():
             session.send("speak", id_, text=text)
         for id_, text in texts.items():
@@ -228,8 +238,8 @@ def test_what_is_cut_off_fades_where_more_was_made(
 
 
 @pytest.mark.parametrize(("encoding", "sample_bytes"), [("mulaw", 1), ("alaw", 1)])
-def test_telephone_encodings(serve: Serve, encoding: Encoding, sample_bytes: int) -> None:
-    with open_session(serve().ws, encoding=encoding, sample_rate=8000) as session:
+def test_telephone_encodings(plain: Served, encoding: Encoding, sample_bytes: int) -> None:
+    with open_session(plain.ws, encoding=encoding, sample_rate=8000) as session:
         session.send("speak", "u1", text="Hello world")
         audio, messages = session.read_utterance("u1")
     assert messages[-1]["audio_ms"] == audio_ms("Hello world") == len(audio) // 8
@@ -237,8 +247,8 @@ def test_telephone_encodings(serve: Serve, encoding: Encoding, sample_bytes: int
     assert middle == pytest.approx(tone_of("Hello world"), rel=0.04)
 
 
-def test_frames_are_as_long_as_asked_for(serve: Serve) -> None:
-    with open_session(serve().ws, sample_rate=8000, chunk_ms=20) as session:
+def test_frames_are_as_long_as_asked_for(plain: Served) -> None:
+    with open_session(plain.ws, sample_rate=8000, chunk_ms=20) as session:
         session.send("speak", "u1", text="Hello world")
         session.read_until("begin")
         sizes = []
@@ -248,15 +258,15 @@ def test_frames_are_as_long_as_asked_for(serve: Serve) -> None:
     assert sizes[-1] <= 320
 
 
-def test_speed_shortens(serve: Serve) -> None:
-    with open_session(serve().ws, speed=2.0) as session:
+def test_speed_shortens(plain: Served) -> None:
+    with open_session(plain.ws, speed=2.0) as session:
         session.send("speak", "u1", text="Hello world")
         assert session.read_until("end")["audio_ms"] == audio_ms("Hello world") // 2
 
 
-def test_offsets_point_into_the_text_as_it_was_sent(serve: Serve) -> None:
+def test_offsets_point_into_the_text_as_it_was_sent(plain: Served) -> None:
     text = "So\u00adft\x07 one.  \u201cTwo 😀\u201d he said. \ufffd Th\u200bree."
-    with open_session(serve().ws, timestamps="sentence") as session:
+    with open_session(plain.ws, timestamps="sentence") as session:
         for character in text:
             session.send("text", "u1", text=character)
         session.send("finish", "u1")
@@ -289,9 +299,9 @@ def test_offsets_point_into_the_text_as_it_was_sent(serve: Serve) -> None:
     ],
 )
 def test_what_cannot_be_honoured_is_an_error_and_the_session_goes_on(
-    serve: Serve, message: object, code: str, names: str
+    plain: Served, message: object, code: str, names: str
 ) -> None:
-    with open_session(serve().ws, request_id="r3") as session:
+    with open_session(plain.ws, request_id="r3") as session:
         session.ws.send(message if isinstance(message, bytes) else json.dumps(message))
         error = session.read()
         assert isinstance(error, dict)
@@ -327,8 +337,8 @@ def test_nothing_can_be_added_to_a_finished_utterance(
         assert session.read_until("end")["reason"] == "done"
 
 
-def test_an_id_is_used_once(serve: Serve) -> None:
-    with open_session(serve().ws) as session:
+def test_an_id_is_used_once(plain: Served) -> None:
+    with open_session(plain.ws) as session:
         session.send("speak", "u1", text="Hello world")
         session.read_until("end")
         session.send("text", "u1", text="Hello again")
@@ -359,8 +369,8 @@ def test_text_over_the_limit_ends_the_utterance_with_an_error(serve: Serve) -> N
         {"request_id": "\n"},
     ],
 )
-def test_a_start_that_cannot_be_honoured_is_fatal(serve: Serve, start: dict[str, object]) -> None:
-    with open_ws(f"{serve().ws}/ws/tts") as ws:
+def test_a_start_that_cannot_be_honoured_is_fatal(plain: Served, start: dict[str, object]) -> None:
+    with open_ws(f"{plain.ws}/ws/tts") as ws:
         ws.send(json.dumps({"type": "start", **start}))
         message, closed_with = closing_of(ws)
     assert (message["code"], message["fatal"], closed_with) == ("bad_request", True, 1003)
@@ -385,16 +395,16 @@ def test_a_message_over_the_limit_closes_1009(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("text", ["😀", "?!...", "\ud83d"])
-def test_an_utterance_without_a_sound_ends_with_an_error(serve: Serve, text: str) -> None:
-    with open_session(serve().ws) as session:
+def test_an_utterance_without_a_sound_ends_with_an_error(plain: Served, text: str) -> None:
+    with open_session(plain.ws) as session:
         session.send("speak", "u1", text=text)
         error = session.read_until("error")
         assert (error["code"], error["id"], error["fatal"]) == ("empty_text", "u1", False)
         assert session.read_until("end")["reason"] == "error"
 
 
-def test_a_failure_ends_its_utterance_and_no_other(serve: Serve) -> None:
-    with open_session(serve().ws) as session:
+def test_a_failure_ends_its_utterance_and_no_other(plain: Served) -> None:
+    with open_session(plain.ws) as session:
         session.send("speak", "u1", text="This text will FAIL at last")
         session.send("speak", "u2", text="Hello world")
         error = session.read_until("error")
@@ -427,8 +437,8 @@ def test_close_speaks_what_was_accepted_and_closes(serve: Serve, voice: FakeVoic
         assert close_of(session.ws) == (1000, "")
 
 
-def test_a_session_without_utterances_closes_at_once(serve: Serve) -> None:
-    with open_session(serve().ws) as session:
+def test_a_session_without_utterances_closes_at_once(plain: Served) -> None:
+    with open_session(plain.ws) as session:
         session.send("close")
         assert close_of(session.ws) == (1000, "")
 
