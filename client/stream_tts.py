@@ -21,19 +21,18 @@ if not __package__:
     # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.sync.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
-from client import address, player
-from client.answers import refusal
+from client import player
 from client.cli import EXIT_CODES, exit_code, progress, report
-from client.errors import BadInput, BrokenOff, ClientError, Refused, ServerAway
+from client.errors import BadInput, BrokenOff, ClientError, Refused
+from client.sockets import open_socket
 from client.wav import WavFile
 from common.pcm import BYTES_PER_SAMPLE, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 
 DEFAULT_URI = "ws://localhost:8000/ws/tts"
 DEFAULT_SAMPLE_RATE_HZ = 16000
-CONNECT_TIMEOUT_S = 5.0
 MESSAGE_TOO_BIG = 1009
 
 
@@ -127,35 +126,8 @@ def speak(text: str, uri: str = DEFAULT_URI, *, timeout_s: float = 30.0) -> Iter
 
     Raises `BadInput`, `ServerAway` or `Refused`; leaving early stops the work on the server.
     """
-    address.check(uri, "ws", "wss")
     with ExitStack() as stack:
-        yield _ask(_open(uri, stack), text, timeout_s)
-
-
-def _open(uri: str, stack: ExitStack) -> ClientConnection:
-    try:
-        return stack.enter_context(
-            connect(
-                uri,
-                compression=None,
-                proxy=None if address.is_on_this_machine(uri) else True,
-                open_timeout=CONNECT_TIMEOUT_S,
-                close_timeout=1,
-                max_size=None,
-            )
-        )
-    except InvalidURI as error:
-        raise BadInput(f"{uri!r} is not an address like {DEFAULT_URI}: {error}.") from None
-    except InvalidStatus as refused:
-        answer = refused.response
-        raise refusal(answer.status_code, bytes(answer.body or b""), answer.headers) from None
-    except InvalidHandshake as error:
-        raise ServerAway(f"What answers at {uri} does not speak WebSocket: {error}.") from None
-    except TimeoutError:
-        raise ServerAway(f"{uri} did not answer within {CONNECT_TIMEOUT_S:g} s.") from None
-    except OSError as error:
-        why = error.strerror or error
-        raise ServerAway(f"There is no server at {uri}: {why}. Is the fleet running?") from None
+        yield _ask(open_socket(uri, stack, like=DEFAULT_URI), text, timeout_s)
 
 
 def _ask(connection: ClientConnection, text: str, timeout_s: float) -> Speech:

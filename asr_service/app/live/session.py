@@ -1,10 +1,10 @@
 """`/ws/stt`: one accepted WebSocket, from its `start` to its `end`.
 
-One task reads: it puts what comes into the inbox, and stops reading when that holds as much audio as
-`MAX_BACKLOG_MS`, which is the client's back-pressure. One hears: it takes from the inbox, and what
-it sends is in the order of the stream. Others watch for a client that takes nothing, for the
-session's last moment and for the server's leaving. A session that ends from our side ends in order:
-as if the client had finished, with its last final and `end`, and then with the close code 1001.
+One task reads: it puts what comes into the inbox, and stops when that holds `MAX_BACKLOG_MS`, which
+is the client's back-pressure. One hears: it takes from the inbox, and what it sends is in the order
+of the stream. Others watch for a client that takes nothing, for the session's last moment and for
+the server's leaving. A session that ends from our side ends in order: as if the client had
+finished, with its last final and `end`, and then with the close code 1001.
 """
 
 from __future__ import annotations

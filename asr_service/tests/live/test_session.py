@@ -264,7 +264,7 @@ def test_beyond_its_sessions_the_upgrade_is_refused(serve: Serve) -> None:
     def free_again() -> bool:
         try:
             with open_ws(f"{at.ws}/ws/stt") as ws:
-                return begin(ws)["type"] == "ready"
+                return bool(begin(ws)["type"] == "ready")
         except InvalidStatus:
             return False
 
@@ -415,7 +415,7 @@ def test_sessions_do_not_hear_each_other(serve: Serve) -> None:
         sockets = [stack.enter_context(open_ws(f"{at.ws}/ws/stt")) for _ in range(4)]
         for ws in sockets:
             begin(ws)
-        for i in range(0, 20):
+        for i in range(20):
             for count, ws in enumerate(sockets):
                 ws.send(spoken(50 * count + i + 1))
         for count, ws in enumerate(sockets):
