@@ -19,7 +19,7 @@ export OVERLAY TTS_REPLICAS ASR_REPLICAS
 
 .PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
 .PHONY: build up down logs logs-tts logs-asr logs-gateway swarm-deploy test-containers
-.PHONY: voice test-voices bench-tacotron
+.PHONY: voice test-voices bench-tacotron test-speech bench-listening
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,12 @@ swarm-deploy: ## run or update the fleet on a Docker Swarm, from one of its mana
 
 test: $(DEV) ## run all tests
 	$(PY) -m pytest
+
+test-speech: $(DEV) ## listen to human speech, which is fetched once (from packages of Debian)
+	OMP_NUM_THREADS=1 $(PY) -m pytest asr_service/tests_speech
+
+bench-listening: $(DEV) ## measure recognition against plain faster-whisper, on the same speech
+	$(PY) -m bench.listening
 
 test-containers: $(DEV) ## build the images and test them, with an engine of its own where there is none
 	$(PY) -m deploy.ci $(PY) -m pytest -p no:cacheprovider tests_containers

@@ -93,7 +93,7 @@ def held_out(clips: Sequence[Clip]) -> list[Clip]:
     return [clip for clip in clips if clip.held_out]
 
 
-def joined(clips: Sequence[Clip], *, min_seconds: float, gap_s: float = 0.6) -> list[Clip]:
+def joined(clips: Sequence[Clip], min_seconds: float, *, gap_s: float = 0.6) -> list[Clip]:
     """Longer recordings, each made of clips one after another with a pause between them."""
     gap = np.zeros(int(gap_s * SAMPLE_RATE_HZ), np.float32)
     made: list[Clip] = []

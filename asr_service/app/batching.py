@@ -184,7 +184,7 @@ class Workers:
                     return partial(self._prepare, recognition)
                 if batch := self._batch():
                     self._free -= 1
-                    return partial(self._recognize, batch)
+                    return partial(self._at_a_batch, batch)
                 self._wake.wait()
         return None
 
@@ -218,29 +218,39 @@ class Workers:
                 self._wake.notify()
             self._hand_back(recognition)
 
-    def _recognize(self, batch: list[Taken]) -> None:
-        """Pass on what each of the batch says."""
-        said = self._try(batch)
+    def _at_a_batch(self, batch: list[Taken]) -> None:
+        self._recognize(batch)
         with self._wake:
             self._free += 1
-            for (recognition, number, _), segments in zip(batch, said, strict=True):
-                if isinstance(segments, SpeechError):
-                    self._fail(recognition, segments)
-                elif not recognition.cancelled.is_set():
-                    recognition.tell(number, segments)
-                self._hand_back(recognition)
 
-    def _try(self, batch: list[Taken]) -> list[list[Segment] | SpeechError]:
-        """What each says or fails with; of a batch that fails, each is tried alone."""
+    def _recognize(self, batch: list[Taken]) -> None:
+        """Pass on what each of the batch says, as it becomes known."""
+        left = dict(enumerate(batch))
         try:
-            return [*self._engine.recognize([taken.window for taken in batch])]
+            for index, segments in self._engine.recognize([taken.window for taken in batch]):
+                self._tell(left.pop(index), segments)
+            failed = False
         except RecognitionCancelled:
-            return [[] for _ in batch]
+            failed = False
         except Exception as error:
             log.error("recognition.failed", windows=len(batch), exc_info=error)
-            if len(batch) == 1:
-                return [RecognitionFailed(FAILED)]
-        return [said for taken in batch for said in self._try([taken])]
+            failed = True
+        if failed and len(batch) > 1:
+            for taken in left.values():
+                self._recognize([taken])
+            return
+        for taken in left.values():
+            self._tell(taken, [], RecognitionFailed(FAILED) if failed else None)
+
+    def _tell(
+        self, taken: Taken, segments: list[Segment], error: SpeechError | None = None
+    ) -> None:
+        with self._wake:
+            if error is not None:
+                self._fail(taken.recognition, error)
+            elif not taken.recognition.cancelled.is_set():
+                taken.recognition.tell(taken.number, segments)
+            self._hand_back(taken.recognition)
 
     # What follows is called with the lock held.
 

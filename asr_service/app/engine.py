@@ -78,10 +78,11 @@ class Engine(Protocol):
         """
         ...
 
-    def recognize(self, batch: Sequence[Window]) -> list[list[Segment]]:
-        """The segments of each of `batch`, whose windows are of one kind.
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
+        """The segments of each of `batch`, whose windows are of one kind, with its index.
 
+        Each is given as soon as it is known: one that is hard to recognize keeps nobody waiting.
         Times are those of the recording, in order and within the window. A window that is cancelled
-        meanwhile may be answered with nothing.
+        meanwhile may be left out.
         """
         ...

@@ -8,7 +8,7 @@ bounded: there are `len(TEMPERATURES)` attempts, and none is longer than a fast 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import ctranslate2
@@ -76,24 +76,20 @@ class Generator:
         seconds: float,
         beam_size: int,
         wanted: Callable[[int], bool],
-    ) -> list[Said | None]:
-        """What each window of the batch says; None of those that are not `wanted` any more.
+    ) -> Iterator[dict[int, Said]]:
+        """What each window of the batch says, by its row, after each attempt that settles some.
 
-        `encoded` is shaped (windows, positions, width); `seconds` is what the longest holds.
+        Those that are not `wanted` any more are left out. `encoded` is shaped (windows, positions,
+        width); `seconds` is what the longest holds.
         """
-        count = encoded.shape[0]
-        attempts: list[list[Said]] = [[] for _ in range(count)]
+        attempts: dict[int, list[Said]] = {row: [] for row in range(encoded.shape[0])}
         max_tokens = TOKENS_AT_LEAST + int(TOKENS_PER_SECOND * seconds)
         for temperature in TEMPERATURES:
-            rows = [
-                i
-                for i in range(count)
-                if not (attempts[i] and attempts[i][-1].believed) and wanted(i)
-            ]
+            rows = [row for row in attempts if wanted(row)]
             if not rows:
-                break
+                return
             said = self._attempt(
-                encoded if len(rows) == count else rows_of(encoded, rows),
+                rows_of(encoded, rows),
                 [prompt] * len(rows),
                 max_length=min(MAX_LENGTH, max(2 * max_tokens, len(prompt) + max_tokens)),
                 beam_size=beam_size,
@@ -101,7 +97,10 @@ class Generator:
             )
             for row, attempt in zip(rows, said, strict=True):
                 attempts[row].append(attempt)
-        return [_best(made) if made and wanted(i) else None for i, made in enumerate(attempts)]
+            is_last = temperature == TEMPERATURES[-1]
+            settled = [row for row in rows if attempts[row][-1].believed or is_last]
+            if settled:
+                yield {row: _best(attempts.pop(row)) for row in settled}
 
     def _attempt(
         self,
@@ -139,6 +138,8 @@ class Generator:
 
 def rows_of(encoded: ctranslate2.StorageView, rows: Sequence[int]) -> ctranslate2.StorageView:
     """Some windows of a batch, as a batch."""
+    if len(rows) == encoded.shape[0]:
+        return encoded
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.asarray(encoded)[rows]))
 
 

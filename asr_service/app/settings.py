@@ -16,7 +16,7 @@ class AsrSettings(CommonSettings):
     asr_port: int = Field(default=8081, ge=0, le=65535)
     asr_model: str = "tiny.en"
     asr_compute_type: Literal["int8", "int8_float32", "float32"] = "int8"
-    asr_beam_size: int = Field(default=5, ge=1, le=10)
+    asr_beam_size: int = Field(default=1, ge=1, le=10)
     asr_window: Literal["adaptive", "full"] = "adaptive"
     asr_vad: bool = True
     asr_max_seconds: float = Field(default=600.0, gt=0)

@@ -63,7 +63,7 @@ class WhisperEngine:
         silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
         list(pieces(silence, vad=True, policy=window))
         without_vad = RecognitionOptions(vad=False)
-        self.recognize([*self.windows(silence, without_vad, threading.Event())])
+        list(self.recognize([*self.windows(silence, without_vad, threading.Event())]))
 
     def windows(
         self, samples: Samples, options: RecognitionOptions, cancelled: threading.Event
@@ -81,29 +81,28 @@ class WhisperEngine:
             padded[:, : features.shape[1]] = features[:, :frames]
             yield Window(padded, spans, options, cancelled)
 
-    def recognize(self, batch: Sequence[Window]) -> list[list[Segment]]:
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
         """See `Engine.recognize`."""
         batch_features = np.stack([window.features for window in batch])
         options = batch[0].options
         tokenizer, generator = self._tools(options.language)
         encoded = self._model.encode(ctranslate2.StorageView.from_array(batch_features))
-        said = generator.generate(
+        settled = generator.generate(
             encoded,
             self._prompt(tokenizer, options),
             seconds=max(_seconds(window) for window in batch),
             beam_size=options.beam_size,
             wanted=lambda i: not batch[i].cancelled.is_set(),
         )
-        parts = [
-            [] if s is None else _split(s, tokenizer.timestamp_begin, _seconds(window))
-            for s, window in zip(said, batch, strict=True)
-        ]
-        if options.words:
-            self._add_words(parts, tokenizer, encoded, batch)
-        return [
-            list(_to_segments(made, tokenizer, window))
-            for made, window in zip(parts, batch, strict=True)
-        ]
+        for said in settled:
+            rows = list(said)
+            parts = [
+                _split(said[row], tokenizer.timestamp_begin, _seconds(batch[row])) for row in rows
+            ]
+            if options.words:
+                self._add_words(parts, tokenizer, encoded, batch, rows)
+            for row, made in zip(rows, parts, strict=True):
+                yield row, list(_to_segments(made, tokenizer, batch[row]))
 
     def _make_tools(self, language: str) -> tuple[Tokenizer, Generator]:
         tokenizer = Tokenizer(
@@ -129,14 +128,16 @@ class WhisperEngine:
         tokenizer: Tokenizer,
         encoded: ctranslate2.StorageView,
         batch: Sequence[Window],
+        rows: list[int],
     ) -> None:
-        rows = [i for i, made in enumerate(parts) if made]
-        if rows:
+        """Put words with their times into `parts`, which are those of `rows`."""
+        speaking = [(row, made) for row, made in zip(rows, parts, strict=True) if made]
+        if speaking:
             self._whisper.add_word_timestamps(
-                [parts[row] for row in rows],
+                [made for _, made in speaking],
                 tokenizer,
-                encoded if len(rows) == len(batch) else rows_of(encoded, rows),
-                [round(_seconds(batch[row]) * FRAMES_PER_SECOND) for row in rows],
+                rows_of(encoded, [row for row, _ in speaking]),
+                [round(_seconds(batch[row]) * FRAMES_PER_SECOND) for row, _ in speaking],
                 PREPENDED,
                 APPENDED,
                 0.0,

@@ -7,7 +7,9 @@ half a minute. Its encoder works on less as well:
   and insert words: the model needs to see that nothing follows. It is rounded up to `STEP_S`, so
   that windows of one length, which can share a batch, are common.
 - Where nobody speaks for more than `PAUSE_S`, the pause is left out (with `vad`), but for
-  `PADDING_S` on either side of the speech. What remains of noise and silence is nothing at all.
+  `PADDING_S` on either side of the speech. What remains of noise and silence is nothing at all,
+  and so is a recording of up to `SNIPPET_S`, or with less than `WORD_S` of speech in it: too short
+  for a word, and what Whisper makes of it ("Thank you.") is made up.
 - What is longer than `PIECE_S` is cut, in the longest pause of the piece's second half; the pieces
   are recognized as if they were recordings of their own, in batches or by several workers. Cuts lie
   where nobody speaks, so that no word is heard twice or half. Only of speech without any pause
@@ -36,6 +38,8 @@ STEP_S = 2
 PIECE_S = 12.0
 PAUSE_S = 2.0
 PADDING_S = 0.4
+SNIPPET_S = 0.3
+WORD_S = 0.16
 BREATH_S = 0.16
 """The shortest pause that a cut may lie in."""
 
@@ -60,6 +64,8 @@ def pieces(samples: Samples, *, vad: bool, policy: WindowPolicy) -> Iterator[tup
     """
     longest = _samples(PIECE_S if policy == "adaptive" else FULL_S - MARGIN_S)
     start, end = 0, len(samples)
+    if vad and end <= _samples(SNIPPET_S):
+        return
     while start < end:
         if end - start <= longest and not vad:
             yield ((start, end),)
@@ -67,7 +73,7 @@ def pieces(samples: Samples, *, vad: bool, policy: WindowPolicy) -> Iterator[tup
         spoken, cut = _next_piece(samples, start, longest)
         if not vad:
             yield ((start, cut),)
-        elif spoken:
+        elif sum(after - begin for begin, after in spoken) >= _samples(WORD_S):
             yield _heard(spoken, start, cut)
         start = cut
 

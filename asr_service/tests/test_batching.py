@@ -39,15 +39,13 @@ class Listener:
             part = samples[start : start + 16000]
             yield Window(part[None], ((start, start + len(part)),), options, cancelled)
 
-    def recognize(self, batch: Sequence[Window]) -> list[list[Segment]]:
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
         self.batches.append([int(window.features[0, 0]) for window in batch])
         assert self.gate.wait(10)
         if FAILS in [window.features[0, 0] for window in batch]:
             raise RuntimeError("the listener was told to fail")
-        return [
-            [Segment(start_ms=0, end_ms=1, text=str(int(window.features[0, 0])))]
-            for window in batch
-        ]
+        for index, window in enumerate(batch):
+            yield index, [Segment(start_ms=0, end_ms=1, text=str(int(window.features[0, 0])))]
 
 
 @pytest.fixture
@@ -162,6 +160,27 @@ def test_a_failure_is_nobody_elses(listener: Listener) -> None:
             with pytest.raises(RecognitionFailed):
                 await all_of(bad)
         assert listener.batches[0] == [1, 99, 2]
+
+    asyncio.run(run())
+
+
+def test_who_is_hard_to_hear_keeps_nobody_waiting(listener: Listener) -> None:
+    struggling, hard = threading.Event(), Listener.recognize
+
+    def recognize(batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
+        for index, segments in hard(listener, batch):
+            yield index, segments
+            assert len(batch) == 1 or struggling.wait(10)
+
+    listener.recognize = recognize  # type: ignore[method-assign]
+
+    async def run() -> None:
+        async with at_work(listener) as workers:
+            easy, difficult = (workers.submit(saying(n), ENGLISH) for n in (1, 2))
+            listener.gate.set()
+            assert await all_of(easy) == "1"
+            struggling.set()
+            assert await all_of(difficult) == "2"
 
     asyncio.run(run())
 

@@ -97,13 +97,14 @@ class FakeRecognizer:
     ) -> Iterator[Window]:
         yield Window(samples[None], ((0, len(samples)),), options, cancelled)
 
-    def recognize(self, batch: Sequence[Window]) -> list[list[Segment]]:
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
         self.entered.set()
         while not self.gate.wait(0.005):
             if all(window.cancelled.is_set() for window in batch):
                 self.was_cancelled.set()
                 raise RecognitionCancelled
-        return [self._hear(window) for window in batch]
+        for index, window in enumerate(batch):
+            yield index, self._hear(window)
 
     def _hear(self, window: Window) -> list[Segment]:
         samples = window.features[0]
