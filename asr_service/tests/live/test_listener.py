@@ -86,7 +86,8 @@ class Stream:
         wish, self._under_way = self._under_way, None
         assert wish is not None
         window = Window(wish.samples[None], ((0, 0),), RecognitionOptions(), threading.Event())
-        words = wish.heard(self._recognizer.recognize([window])[0])
+        [(_, segments)] = self._recognizer.recognize([window])
+        words = wish.heard(segments)
         self.events += self.listener.answer(wish, words, self._frames * FRAME_MS)
 
     def of(self, kind: type[Event]) -> list[Event]:
