@@ -193,7 +193,7 @@ def listen(
     if endpoint_ms is not None:
         start["endpoint_ms"] = endpoint_ms
     with ExitStack() as stack:
-        connection = open_socket(uri, stack, like=DEFAULT_URI)
+        connection = open_socket(uri, stack, like=DEFAULT_URI, pong_timeout_s=None)
         connection.send(json.dumps(start))
         ready = _received(connection, timeout_s)
         if ready.get("type") == "error":

@@ -12,8 +12,12 @@ from client.answers import CONNECT_TIMEOUT_S, refusal
 from client.errors import BadInput, ServerAway
 
 
-def open_socket(uri: str, stack: ExitStack, *, like: str) -> ClientConnection:
+def open_socket(
+    uri: str, stack: ExitStack, *, like: str, pong_timeout_s: float | None = 20
+) -> ClientConnection:
     """A connection that `stack` closes. `like` is an example of an address.
+
+    `pong_timeout_s` is None where pongs may be late because the server reads no faster.
 
     Raises `BadInput`, `ServerAway` or `Refused`.
     """
@@ -26,6 +30,7 @@ def open_socket(uri: str, stack: ExitStack, *, like: str) -> ClientConnection:
                 proxy=None if address.is_on_this_machine(uri) else True,
                 open_timeout=CONNECT_TIMEOUT_S,
                 close_timeout=1,
+                ping_timeout=pong_timeout_s,
                 max_size=None,
             )
         )

@@ -52,12 +52,14 @@ class Relay:
         name: str,
         lifecycle: Lifecycle,
         settings: GatewaySettings,
+        pong_timeout_s: float,
     ) -> None:
         self._client = client
         self._upstream = upstream
         self._name = name
         self._lifecycle = lifecycle
         self._settings = settings
+        self._pong_timeout_s = pong_timeout_s
         self._work = ExitStack()
         self._busy = False
         self._waiting_since: float | None = None
@@ -153,7 +155,7 @@ class Relay:
         """Ask it, unless a frame has come meanwhile."""
         try:
             pong = await self._upstream.ping()
-            await asyncio.wait_for(asyncio.shield(pong), self._settings.gateway_stall_timeout_s)
+            await asyncio.wait_for(asyncio.shield(pong), self._pong_timeout_s)
         except asyncio.TimeoutError:
             return self._waiting_since != since
         except ConnectionClosed:

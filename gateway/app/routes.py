@@ -87,14 +87,21 @@ def router(
             tts.chunks(answer), held.pop_all(), media_type=media_type, headers=headers
         )
 
-    async def relayed(websocket: WebSocket, service: Upstream, path: str) -> None:
+    async def relayed(
+        websocket: WebSocket, service: Upstream, path: str, *, pong_timeout_s: float
+    ) -> None:
         """Have a replica of `service` answer; what it says of a refusal is the client's answer."""
         try:
             lifecycle.check()
             async with sessions.slot(), service.websocket(path, websocket.url.query) as upstream:
                 await websocket.accept(headers=handshake_headers(upstream))
                 await Relay(
-                    websocket, upstream, name=service.name, lifecycle=lifecycle, settings=settings
+                    websocket,
+                    upstream,
+                    name=service.name,
+                    lifecycle=lifecycle,
+                    settings=settings,
+                    pong_timeout_s=pong_timeout_s,
                 ).run()
         except SpeechError as error:
             await refuse(websocket, error)
@@ -103,11 +110,14 @@ def router(
 
     @routes.websocket("/ws/tts")
     async def ws_tts(websocket: WebSocket) -> None:
-        await relayed(websocket, tts, "/ws/tts")
+        await relayed(websocket, tts, "/ws/tts", pong_timeout_s=settings.gateway_stall_timeout_s)
 
     @routes.websocket("/ws/stt")
     async def ws_stt(websocket: WebSocket) -> None:
-        await relayed(websocket, asr, "/ws/stt")
+        # A pong comes after all audio that was sent before the ping.
+        await relayed(
+            websocket, asr, "/ws/stt", pong_timeout_s=settings.gateway_recognition_timeout_s
+        )
 
     @routes.post(
         "/api/stt/bytes",
