@@ -66,8 +66,8 @@ logs-gateway:
 swarm-deploy: ## run or update the fleet on a Docker Swarm, from one of its managers
 	@deploy/containers swarm_deploy
 
-test: $(DEV) ## run all tests
-	$(PY) -m pytest
+test: $(DEV) ## run all tests, two at a time
+	$(PY) -m pytest --numprocesses 2 --dist worksteal
 
 test-speech: $(DEV) ## listen to human speech, which is fetched once (from packages of Debian)
 	OMP_NUM_THREADS=1 $(PY) -m pytest asr_service/tests_speech

@@ -1,10 +1,11 @@
 """Time to first audio and to the end, straight at tts_service and through the gateway.
 
-    python bench/first_audio.py [--rounds 40]
+    python -m bench.first_audio [--rounds 40] [--only-first-audio]
 
-Starts a fleet of its own on free ports. The two ways alternate, request by request, so that what
-else the machine does weighs on both alike; the socket is open before the clock starts. Also prints
-the time from start to ready of each service, and its resident memory after 10 and 100 requests.
+Starts a fleet of its own on free ports, with the voice that TTS_MODEL names. The two ways
+alternate, request by request, so that what else the machine does weighs on both alike; the socket
+is open before the clock starts. Also prints the time from start to ready of each service, and its
+resident memory after 10 and 100 requests.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from deploy.local import SERVICES, LocalFleet
 
 TEXTS = {
     "Hello world": "Hello world",
-    "59 words": (
+    "60 words": (
         "Every morning before the sun comes up, the old fisherman walks down to the harbor, "
         "unties his small wooden boat, and rows out past the rocks to the place where his father "
         "taught him to fish, and there he waits, quiet and patient, until the first light touches "
-        "the water and the birds begin to call above the waves."
+        "the water and the birds begin to call above the cold waves."
     ),
 }
 WAYS = {"direct": "tts", "gateway": "gateway"}
@@ -117,7 +118,7 @@ def memory(fleet: LocalFleet) -> None:
     samples = {}
     with httpx.Client(base_url=fleet.url("gateway"), timeout=60, trust_env=False) as client:
         for count in range(1, REQUESTS_LATE + 1):
-            spoken = client.post("/api/tts", json={"text": TEXTS["59 words"]}).content
+            spoken = client.post("/api/tts", json={"text": TEXTS["60 words"]}).content
             body = spoken[: 3 * 32000] if count % 2 else wav
             client.post("/api/echo-bytes", content=body).raise_for_status()
             if count in (REQUESTS_EARLY, REQUESTS_LATE):
@@ -135,19 +136,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=40)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only-first-audio", action="store_true", help="not start and memory")
+    options = parser.parse_args()
     say(machine())
     say()
+    if not options.only_first_audio:
+        print_start_times()
+    with tempfile.TemporaryDirectory() as folder, LocalFleet(Path(folder)) as fleet:
+        measure(fleet, options.rounds)
+        if not options.only_first_audio:
+            say()
+            memory(fleet)
+
+
+def print_start_times() -> None:
     starts = [start_times() for _ in range(3)]
     table(
         ["service", "start to ready s (median of 3)"],
         [[name, f"{median([s[name] for s in starts]):.2f}"] for name in SERVICES],
     )
     say()
-    with tempfile.TemporaryDirectory() as folder, LocalFleet(Path(folder)) as fleet:
-        measure(fleet, rounds)
-        say()
-        memory(fleet)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from common import __version__
 from common.access_log import AccessLogMiddleware
 from common.boundary import FaultBoundaryMiddleware
 from common.error_handlers import add_error_handlers
+from common.hosts import HostMiddleware
 from common.lifecycle import Lifecycle
 from common.logger import configure_logging, get_logger
 from common.origin import WebSocketOriginMiddleware
@@ -75,7 +75,7 @@ def create_app(
             expose_headers=["*", HEADER],
         )
     if "*" not in settings.allowed_hosts:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.allowed_hosts))
+        app.add_middleware(HostMiddleware, allowed=settings.allowed_hosts)
     app.add_middleware(FaultBoundaryMiddleware)
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(RequestIdMiddleware)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -267,7 +269,16 @@ def test_by_default_browsers_may_come_from_anywhere(at: Served) -> None:
 def test_only_the_hosts_that_are_named_are_answered() -> None:
     with served(Toy(allowed_hosts=("127.0.0.1", "speech.example")).app) as at:
         assert httpx.get(f"{at.http}/id", headers={"Host": "speech.example"}).status_code == 200
-        assert httpx.get(f"{at.http}/id", headers={"Host": "evil.example"}).status_code == 400
+        refused = httpx.get(f"{at.http}/id", headers={"Host": "evil.example"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_request")
+        assert refused.json()["error"]["request_id"] == refused.headers["X-Request-ID"]
+        with (
+            socket.create_connection(("127.0.0.1", urlsplit(at.http).port or 0)) as raw,
+            pytest.raises(InvalidStatus) as no_socket,
+        ):
+            open_ws("ws://evil.example/accepted", sock=raw)
+        assert no_socket.value.response.status_code == 400
+        assert json.loads(no_socket.value.response.body or b"")["error"]["code"] == "bad_request"
 
 
 def test_each_log_line_is_json_with_the_request_id(

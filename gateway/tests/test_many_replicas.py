@@ -6,7 +6,6 @@ Each replica has an address of its own of 127.0.0.0/8, all the same port, as con
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -189,14 +188,10 @@ def test_one_that_hangs_costs_one_timeout_and_then_nothing(fleet: Fleet) -> None
     fleet.troublemaker("127.0.0.2", choose)
     fleet.speaker("127.0.0.3", slots=9)
     fleet.gateway()
-    took = []
     for _ in range(12):
-        started = time.monotonic()
         assert fleet.post().status_code == 200
-        took.append(time.monotonic() - started)
     asked = [head for head in hung if head.startswith(b"POST")]
     assert len(asked) == 1
-    assert sum(seconds > 0.45 for seconds in took) == 1
 
 
 def test_a_websocket_to_one_that_hangs_is_opened_to_another(fleet: Fleet) -> None:

@@ -115,8 +115,20 @@ def test_after_a_gap_the_lead_is_won_back() -> None:
 
 @pytest.mark.parametrize("others", [0, 1, 4])
 def test_the_first_chunk_lasts_until_all_others_are_served(others: int) -> None:
-    first = Schedule(Pace(), FRAME_S, others=others).next_frames()
+    first = Schedule(Pace(), FRAME_S, others=lambda: others).next_frames()
     assert first == Pace().first_frames + Pace().crowd_frames * others
+
+
+def test_those_who_begin_at_the_same_moment_are_seen_once_it_is_decoded() -> None:
+    others = 0
+    schedule = Schedule(Pace(), FRAME_S, others=lambda: others)
+    frames = schedule.next_frames()
+    others = 3
+    assert schedule.missing() == 3 * Pace().crowd_frames
+    assert schedule.missing() == 0
+    schedule.made(frames + 3 * Pace().crowd_frames, 0.3)
+    others = 5
+    assert schedule.missing() == 0
 
 
 def test_the_first_sound_needs_only_the_first_chunk_and_its_context() -> None:

@@ -38,18 +38,17 @@ class Schedule:
         pace: Pace,
         frame_s: float,
         clock: Callable[[], float] = time.monotonic,
-        others: int = 0,
+        others: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`others` is how many speak at the same time."""
-        crowded = pace.first_frames + pace.crowd_frames * others
-        self._first = min(crowded, max(pace.max_first_frames, pace.first_frames))
+        """`others` tells how many speak at the same time."""
+        self._others = others
         self._pace = pace
         self._frame_s = frame_s
         self._clock = clock
         self._began = 0.0
         self._first_sound: float | None = None
         self._given_s = 0.0
-        self._frames = float(self._first)
+        self._frames = 0.0
         self._frame_cost_s: float | None = None
 
     def next_frames(self) -> int:
@@ -57,7 +56,7 @@ class Schedule:
         now = self._clock()
         self._began = now
         if self._first_sound is None or self._frame_cost_s is None:
-            return self._first
+            return self.missing()
         lead_s = self._first_sound + self._given_s - now
         affordable = self._pace.margin * lead_s / self._frame_cost_s
         if lead_s <= 0:
@@ -66,6 +65,17 @@ class Schedule:
         frames = min(affordable, self._frames * self._pace.growth, self._pace.max_frames)
         self._frames = max(frames, self._pace.min_frames)
         return int(self._frames)
+
+    def missing(self) -> int:
+        """How much longer the chunk should be, now that it is decoded: those that began at the same
+        moment do not see each other before."""
+        if self._first_sound is not None:
+            return 0
+        crowded = self._pace.first_frames + self._pace.crowd_frames * self._others()
+        first = min(crowded, max(self._pace.max_first_frames, self._pace.first_frames))
+        missing = max(int(first - self._frames), 0)
+        self._frames += missing
+        return missing
 
     def made(self, frames: int, audio_s: float) -> None:
         """The chunk is done: `frames` were decoded, `audio_s` seconds leave now."""

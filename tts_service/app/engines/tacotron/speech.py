@@ -68,7 +68,9 @@ class Speech:
         self._speed = speed
         self._listener = listener
         self._given = 0
-        self._schedule = Schedule(voice.pace, voice.frame_s / speed, others=voice.batch.rows)
+        self._schedule = Schedule(
+            voice.pace, voice.frame_s / speed, others=lambda: voice.batch.rows - 1
+        )
 
     def samples(self) -> Generator[Samples, None, None]:
         """A stochastic voice that fails is asked once more, with other dropout, and carries on from
@@ -91,10 +93,15 @@ class Speech:
         began = self._given
         try:
             while True:
-                frames = self._schedule.next_frames()
-                parts, verdict = voice.batch.take(seat, frames + context, self._listener.gone)
-                if self._listener.gone():
-                    return None
+                frames = self._schedule.next_frames() + context
+                parts: list[NDArray[np.float32]] = []
+                verdict = None
+                while frames and verdict is None:
+                    more, verdict = voice.batch.take(seat, frames, self._listener.gone)
+                    if self._listener.gone():
+                        return None
+                    parts += more
+                    frames = self._schedule.missing()
                 context = 0
                 mel = _together(parts)
                 if verdict is not None and self._begins_anew(verdict, attempt):
