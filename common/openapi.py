@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from common.errors import SpeechError
+from common.pcm import MEDIA_TYPES
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -25,10 +26,10 @@ class ErrorAnswer(BaseModel):
 
 AUDIO: Responses = {
     200: {
-        "description": "Mono s16le, raw or as WAV; the rate is in X-Sample-Rate.",
+        "description": "Mono, s16le unless it is G.711; the rate is in X-Sample-Rate.",
         "content": {
             media_type: {"schema": {"type": "string", "format": "binary"}}
-            for media_type in ("audio/pcm", "audio/wav")
+            for media_type in MEDIA_TYPES.values()
         },
     }
 }

@@ -26,7 +26,14 @@ BYTES_PER_ENCODED_SAMPLE: dict[Encoding, int] = {
     "mulaw": 1,
     "alaw": 1,
 }
-MEDIA_TYPES: dict[Container, str] = {"s16le": "audio/pcm", "wav": "audio/wav"}
+SpeechFormat = Literal["s16le", "wav", "mulaw", "alaw"]
+MEDIA_TYPES: dict[SpeechFormat, str] = {
+    "s16le": "audio/pcm",
+    "wav": "audio/wav",
+    # RFC 4856 names G.711 so; it has no container here.
+    "mulaw": "audio/PCMU",
+    "alaw": "audio/PCMA",
+}
 
 
 class PcmQuery(BaseModel):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from typing_extensions import Self
 
 from common.errors import BadRequest, NotJson, in_words
-from common.pcm import Container, PcmQuery, SampleRateHz
+from common.pcm import Container, PcmQuery, SampleRateHz, SpeechFormat
 
 END = '{"type":"end"}'
 """The text frame that follows the last audio of an utterance, exactly so."""
@@ -68,7 +68,9 @@ class SpeechBody(Message):
     text: Annotated[Text, Field(examples=["Hello world"])]
     sample_rate: SampleRateHz | None = Field(default=None, description="Hz; default: TTS_SR")
     speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the voice's own pace")
-    format: Container = "s16le"
+    format: SpeechFormat = Field(
+        default="s16le", description="Raw PCM, WAV, or raw G.711 (mulaw, alaw)"
+    )
 
 
 class SttQuery(PcmQuery):
@@ -141,5 +143,5 @@ def parse_speak_request(frame: str) -> SpeakRequest:
     """A message of the simple mode. Raises `NotJson` or `BadRequest`."""
     value = parse_json_object(frame)
     if value.get("type") == "start":
-        raise BadRequest("Session mode is not offered by this server; send text without a start.")
+        raise BadRequest("A session is opened by the first message of a socket, and by no other.")
     return validate(SpeakRequest, value)

@@ -16,7 +16,7 @@ from common.pcm import Encoding, SampleRateHz
 from common.protocol import Message, Text, validate
 from common.request_id import SANE
 
-PROTOCOL = 1
+PROTOCOL: Literal[1] = 1
 """Of the session mode; a change that would break a client makes it 2."""
 
 Id = Annotated[str, Field(min_length=1, max_length=128, description="The utterance's, your choice")]
@@ -234,9 +234,10 @@ class Failure(Frame):
 
     @classmethod
     def of(
-        cls, error: SpeechError, request_id: str, *, id: str | None = None, fatal: bool = False
+        cls, error: SpeechError, request_id: str, *, of: str | None = None, fatal: bool = False
     ) -> Failure:
-        return cls(error=error.message, code=error.code, id=id, fatal=fatal, request_id=request_id)
+        """What `error` is on the wire; `of` is the utterance that it is about."""
+        return cls(error=error.message, code=error.code, id=of, fatal=fatal, request_id=request_id)
 
 
 class GoAway(Frame):

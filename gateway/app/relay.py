@@ -1,5 +1,7 @@
 """The relay of a WebSocket: frames both ways, byte for byte, and no failure hidden.
 
+The one message of its own, in a session, is the `goaway` of a gateway that is itself leaving.
+
 Back-pressure is the sockets' own: a frame is read from one side only after the one before it was
 taken by the other, so no more than a few frames are ever held here.
 """
@@ -7,10 +9,8 @@ taken by the other, so no more than a few frames are ever held here.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from contextlib import ExitStack
-from typing import Any
 
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
@@ -21,6 +21,7 @@ from common.boundary import FAULT
 from common.errors import Internal, SpeechError, UpstreamFailed, UpstreamTimeout
 from common.lifecycle import Lifecycle
 from common.logger import get_logger
+from common.protocol_session import GoAway
 from common.websocket import (
     GOING_AWAY,
     NO_STATUS,
@@ -30,6 +31,7 @@ from common.websocket import (
     close,
 )
 from gateway.app.settings import GatewaySettings
+from gateway.app.under_way import UnderWay
 
 log = get_logger(__name__)
 
@@ -53,6 +55,7 @@ class Relay:
         lifecycle: Lifecycle,
         settings: GatewaySettings,
         pong_timeout_s: float,
+        under_way: UnderWay,
     ) -> None:
         self._client = client
         self._upstream = upstream
@@ -61,7 +64,9 @@ class Relay:
         self._settings = settings
         self._pong_timeout_s = pong_timeout_s
         self._work = ExitStack()
-        self._busy = False
+        self._under_way = under_way
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._waiting_since: float | None = None
         """Since when we wait for the upstream; None while a frame is on its way to the client."""
         self._sending_since = 0.0
@@ -77,16 +82,18 @@ class Relay:
                 log.debug("relay.client_left")
             except SpeechError as error:
                 log.warning("relay.broken_off", code=error.code)
-                await break_off(self._client, error)
+                await break_off(self._client, error, session=self._under_way.in_session)
             except Exception as error:
                 log.error("relay.failed", exc_info=error)
-                await break_off(self._client, Internal(FAULT))
+                fault = Internal(FAULT)
+                await break_off(self._client, fault, session=self._under_way.in_session)
 
     async def _both_ways(self) -> None:
         directions = [
             asyncio.ensure_future(self._to_upstream()),
             asyncio.ensure_future(self._to_client()),
             asyncio.ensure_future(self._watch()),
+            asyncio.ensure_future(self._leave()),
         ]
         try:
             done, _ = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +115,8 @@ class Relay:
                 return
             text: str | None = message.get("text")
             if text is not None:
-                self._set_busy(True)
+                self._under_way.client_sent(text)
+                self._note_work()
             try:
                 await self._upstream.send(message["bytes"] if text is None else text)
             except ConnectionClosed:
@@ -126,16 +134,17 @@ class Relay:
             self._sending_since, self._waiting_since = time.monotonic(), None
             if isinstance(frame, bytes):
                 await send({"type": "websocket.send", "bytes": frame})
-                if not self._busy:
-                    self._set_busy(True)
+                if not self._under_way:
+                    self._under_way.service_sounded()
+                    self._note_work()
             else:
                 await send({"type": "websocket.send", "text": frame})
-                if _ends_utterance(frame):
-                    self._set_busy(False)
+                self._under_way.service_sent(frame)
+                self._note_work()
 
     def _how_it_ended(self, closed: ConnectionClosed) -> Exception:
         rcvd = closed.rcvd
-        if rcvd is None or (self._busy and rcvd.code in (NORMAL, GOING_AWAY, SERVICE_RESTART)):
+        if rcvd is None or (self._under_way and rcvd.code in (NORMAL, GOING_AWAY, SERVICE_RESTART)):
             return UpstreamFailed(f"The {self._name} service went away before it was done.")
         return _Closed(NORMAL if rcvd.code == NO_STATUS else rcvd.code, rcvd.reason)
 
@@ -162,25 +171,24 @@ class Relay:
             return True  # the direction that reads knows how it ended
         return True
 
-    def _set_busy(self, busy: bool) -> None:
-        """An utterance is under way: worth waiting for when leaving, and refused while leaving.
+    async def _leave(self) -> None:
+        """A session is told when the gateway leaves, and ends when nothing is under way in it."""
+        await self._lifecycle.draining.wait()
+        if not self._under_way.in_session:
+            await asyncio.Event().wait()  # the simple mode has no words for it
+        goaway = GoAway(deadline_ms=round(self._lifecycle.left_s * 1000))
+        await self._client.send_text(goaway.frame())
+        await self._idle.wait()
+        raise _Closed(GOING_AWAY, "shutting down")
+
+    def _note_work(self) -> None:
+        """What is under way is worth waiting for when leaving, and refused while leaving.
 
         Raises `Draining`.
         """
-        if busy and not self._busy:
+        if self._under_way and self._idle.is_set():
             self._work.enter_context(self._lifecycle.work())
-        elif not busy:
+            self._idle.clear()
+        elif not self._under_way:
             self._work.close()
-        self._busy = busy
-
-
-def _ends_utterance(frame: str) -> bool:
-    try:
-        message: Any = json.loads(frame)
-    except ValueError:
-        return False
-    if not isinstance(message, dict):
-        return False
-    # An error that says it is not fatal leaves a session at what it was doing.
-    kind = message.get("type")
-    return kind == "end" or (kind == "error" and message.get("fatal") is not False)
+            self._idle.set()

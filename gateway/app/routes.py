@@ -36,6 +36,7 @@ from common.websocket import refuse
 from gateway.app import echo
 from gateway.app.relay import Relay
 from gateway.app.settings import GatewaySettings
+from gateway.app.under_way import SpeechUnderWay, UnderWay
 from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers, passed_headers
 
 _RELAYED = (BadRequest, TooLarge, UpstreamFailed, Busy, Loading, Draining, UpstreamTimeout)
@@ -88,7 +89,12 @@ def router(
         )
 
     async def relayed(
-        websocket: WebSocket, service: Upstream, path: str, *, pong_timeout_s: float
+        websocket: WebSocket,
+        service: Upstream,
+        path: str,
+        *,
+        under_way: UnderWay,
+        pong_timeout_s: float,
     ) -> None:
         """Have a replica of `service` answer; what it says of a refusal is the client's answer."""
         try:
@@ -101,6 +107,7 @@ def router(
                     name=service.name,
                     lifecycle=lifecycle,
                     settings=settings,
+                    under_way=under_way,
                     pong_timeout_s=pong_timeout_s,
                 ).run()
         except SpeechError as error:
@@ -110,13 +117,23 @@ def router(
 
     @routes.websocket("/ws/tts")
     async def ws_tts(websocket: WebSocket) -> None:
-        await relayed(websocket, tts, "/ws/tts", pong_timeout_s=settings.gateway_stall_timeout_s)
+        await relayed(
+            websocket,
+            tts,
+            "/ws/tts",
+            under_way=SpeechUnderWay(),
+            pong_timeout_s=settings.gateway_stall_timeout_s,
+        )
 
     @routes.websocket("/ws/stt")
     async def ws_stt(websocket: WebSocket) -> None:
         # A pong comes after all audio that was sent before the ping.
         await relayed(
-            websocket, asr, "/ws/stt", pong_timeout_s=settings.gateway_recognition_timeout_s
+            websocket,
+            asr,
+            "/ws/stt",
+            under_way=UnderWay(),
+            pong_timeout_s=settings.gateway_recognition_timeout_s,
         )
 
     @routes.post(

@@ -25,7 +25,7 @@ from common.protocol import SpeechBody, parse_json_object, validate
 from common.streaming import AudioStream
 from common.websocket import refuse
 from tts_service.app.service import SpeechService
-from tts_service.app.session import SimpleSession
+from tts_service.app.session import converse
 from tts_service.app.utterance import SpeechOptions
 
 
@@ -41,7 +41,7 @@ def router(service: SpeechService) -> APIRouter:
             return
         rate = str(service.settings.tts_sr).encode()
         await websocket.accept(headers=[(b"x-sample-rate", rate), (b"x-channels", b"1")])
-        await SimpleSession(websocket, service).run()
+        await converse(websocket, service)
 
     @routes.post(
         "/api/tts",
@@ -56,7 +56,9 @@ def router(service: SpeechService) -> APIRouter:
         raw = await read_body(request, limit_bytes=limit, limit_in_words=f"{limit} bytes")
         body = validate(SpeechBody, parse_json_object(raw))
         options = SpeechOptions(
-            sample_rate_hz=body.sample_rate or service.settings.tts_sr, speed=body.speed
+            sample_rate_hz=body.sample_rate or service.settings.tts_sr,
+            speed=body.speed,
+            encoding=body.format if body.format in ("mulaw", "alaw") else "pcm_s16le",
         )
         async with AsyncExitStack() as held:
             speaking = held.enter_async_context(service.speak(body.text, options))

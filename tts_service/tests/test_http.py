@@ -13,7 +13,8 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice
+from common.g711 import Law, decode_g711
+from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice, tone_of
 from tests.support.server import served
 from tests.support.wire import open_ws, wait_for
 from tts_service.app.main import build
@@ -73,6 +74,18 @@ def test_wav_whose_length_is_not_known_yet_is_streamed_and_still_read_whole(serv
     with wave.open(io.BytesIO(answer.content)) as wav:
         frames = wav.readframes(10_000_000)
     assert len(frames) == (len(TWO_SENTENCES) - 1) * SAMPLES_PER_CHARACTER * 2
+
+
+@pytest.mark.parametrize(("law", "media_type"), [("mulaw", "audio/PCMU"), ("alaw", "audio/PCMA")])
+def test_telephone_encodings(serve: Serve, law: Law, media_type: str) -> None:
+    body = {"text": "Hello world", "format": law, "sample_rate": 8000}
+    answer = httpx.post(f"{serve().http}/api/tts", json=body)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == media_type
+    assert answer.headers["X-Sample-Rate"] == "8000"
+    assert len(answer.content) == 11 * SAMPLES_PER_CHARACTER // 2
+    middle = decode_g711(answer.content, law)[1000:2000]
+    assert middle == pytest.approx(tone_of("Hello world"), rel=0.04)
 
 
 @pytest.mark.parametrize(

@@ -310,7 +310,8 @@ def test_a_server_that_leaves_says_so_and_waits_for_the_end(serve: Serve) -> Non
         ws.send(spoken(1, 2))
         wait_for(lambda: lifecycle.under_way == 1)
         at.leave()
-        assert next_of(ws, "goaway") == {"type": "goaway", "deadline_ms": 20_000}
+        goaway = next_of(ws, "goaway")
+        assert 19_000 <= goaway["deadline_ms"] <= 20_000
         assert close_of(unstarted)[0] == 1001
         ws.send(spoken(3))
         assert finish(ws)[-1]["text"] == "w1 w2 w3"
