@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,10 +12,13 @@ import numpy as np
 import pytest
 from rapidfuzz.distance import Levenshtein
 
+from asr_service.app.live.vad import SileroVoiceActivity
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
 from asr_service.app.weights import resolve
 from asr_service.app.whisper import WhisperEngine
+from asr_service.tests.live.stream import Stream, assert_the_rules_hold
+from common.protocol_stt import Partial
 from deploy.words import words
 from tests.support.server import Served, served
 from tests.support.wire import close_of, open_ws
@@ -34,13 +36,13 @@ SENTENCES = (
 
 
 @pytest.fixture(scope="module")
-def at() -> Iterator[Served]:
-    def load() -> WhisperEngine:
-        return WhisperEngine(
-            resolve("tiny.en"), compute_type="int8", workers=2, threads_per_worker=1
-        )
+def engine() -> WhisperEngine:
+    return WhisperEngine(resolve("tiny.en"), compute_type="int8", workers=2, threads_per_worker=1)
 
-    with served(build(AsrSettings(asr_workers=2), load)) as at:
+
+@pytest.fixture(scope="module")
+def at(engine: WhisperEngine) -> Iterator[Served]:
+    with served(build(AsrSettings(asr_workers=2), lambda: engine)) as at:
         yield at
 
 
@@ -60,15 +62,14 @@ def whole(at: Served, speech: bytes) -> list[str]:
     return words(answer.json()["text"])
 
 
-def listen(at: Served, pcm: bytes, *, hurry: float = 0, **start: Any) -> list[dict[str, Any]]:
-    """What comes of `pcm`, sent `hurry` times as fast as it is spoken, or as it is taken."""
+def listen(at: Served, pcm: bytes, **start: Any) -> list[dict[str, Any]]:
+    """What comes of `pcm`, sent as fast as it is taken."""
     with open_ws(f"{at.ws}/ws/stt") as ws:
         ws.send(json.dumps({"type": "start", **start}))
 
         def send() -> None:
             for i in range(0, len(pcm), 3200):
                 ws.send(pcm[i : i + 3200])
-                time.sleep(0.1 / hurry if hurry else 0)
             ws.send('{"type": "finish"}')
 
         sender = threading.Thread(target=send)
@@ -81,28 +82,33 @@ def listen(at: Served, pcm: bytes, *, hurry: float = 0, **start: Any) -> list[di
     return messages
 
 
-@pytest.mark.parametrize("partials", [False, True])
 def test_a_finished_stream_has_the_words_of_the_whole_recording(
-    at: Served, speech: bytes, whole: list[str], partials: bool
+    at: Served, speech: bytes, whole: list[str]
 ) -> None:
-    messages = listen(at, speech, hurry=4 if partials else 0, partials=partials)
+    messages = listen(at, speech)
     finals = [m for m in messages if m["type"] == "final"]
     assert [m["reason"] for m in finals] == ["endpoint"] * 3
     assert messages[-1]["text"] == " ".join(m["text"] for m in finals)
-    # A word of these is more than a point; partials may settle one that would still have changed.
-    heard = words(messages[-1]["text"])
-    assert Levenshtein.distance(heard, whole) <= (1 if partials else 0)
-    assert any(m["type"] == "partial" for m in messages) is partials
+    # One word of these is more than a point, but partials may settle one too early.
+    assert Levenshtein.distance(words(messages[-1]["text"]), whole) <= 1
 
 
-def test_what_was_stable_never_changes(at: Served, speech: bytes) -> None:
-    stable: dict[str, str] = {}
-    for message in listen(at, speech, hurry=3):
-        if message["type"] in ("partial", "final"):
-            assert message["text"].startswith(stable.get(message["id"], ""))
-        if message["type"] == "partial":
-            stable[message["id"]] = message["text"][: message["stable_chars"]]
-    assert len(stable) >= 2
+def test_without_partials_it_is_exactly_those(at: Served, speech: bytes, whole: list[str]) -> None:
+    messages = listen(at, speech, partials=False)
+    assert words(messages[-1]["text"]) == whole
+    assert "partial" not in [m["type"] for m in messages]
+
+
+def test_what_was_stable_never_changes(
+    engine: WhisperEngine, speech: bytes, whole: list[str]
+) -> None:
+    stream = Stream(delay_ms=320, recognizer=engine, activity=SileroVoiceActivity())
+    end = stream.say(speech).finish()
+    assert_the_rules_hold(stream.events, end)
+    partials = [e for e in stream.events if isinstance(e, Partial)]
+    assert len(partials) >= 15
+    assert max(p.stable_chars for p in partials) >= 80
+    assert Levenshtein.distance(words(end.text), whole) <= 1
 
 
 def test_speech_is_found_where_it_is(at: Served, speech: bytes) -> None:
