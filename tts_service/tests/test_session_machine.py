@@ -24,17 +24,8 @@ from common.protocol_session import (
 )
 from tests.support.session import Rules
 from tts_service.app.feed import Turn
-from tts_service.app.session.machine import (
-    REMEMBERED_IDS,
-    Accept,
-    Audio,
-    Drop,
-    Effect,
-    Hand,
-    Hangup,
-    Send,
-    SessionMachine,
-)
+from tts_service.app.session.effects import Accept, Audio, Drop, Effect, Hand, Hangup, Send
+from tts_service.app.session.machine import REMEMBERED_IDS, SessionMachine
 
 IDS = st.sampled_from([f"u{n}" for n in range(1, 10)])
 REPORTED = st.just("the active one") | IDS

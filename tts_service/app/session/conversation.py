@@ -10,47 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 
 import anyio
 from fastapi import WebSocket
-from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
 from common.boundary import FAULT
-from common.encoding import AudioFormat
 from common.errors import BadRequest, Internal, NotJson, SpeechError
 from common.logger import get_logger
 from common.pcm import Chunker
-from common.protocol import parse_json_object, validate
-from common.protocol_session import Audio as AudioInfo
-from common.protocol_session import (
-    Cancel,
-    End,
-    Limits,
-    Ready,
-    Start,
-    parse_client_message,
-)
-from common.request_id import adopt, current_request_id
+from common.protocol import parse_json_object
+from common.protocol_session import Cancel, End, parse_client_message
 from common.websocket import break_off, close
 from tts_service.app.feed import Gap, TextFeed, Turn
 from tts_service.app.scheduler import Stream
 from tts_service.app.service import SpeechService
-from tts_service.app.session.machine import (
-    Accept,
-    Audio,
-    Drop,
-    Effect,
-    Hand,
-    Hangup,
-    Send,
-    SessionMachine,
-)
-from tts_service.app.utterance import Flaw, Sentence, SpeechOptions, Step
+from tts_service.app.session.effects import Accept, Audio, Drop, Effect, Hand, Hangup, Send
+from tts_service.app.session.machine import SessionMachine
+from tts_service.app.session.opening import Terms
+from tts_service.app.utterance import Flaw, Sentence, Step
 
 log = get_logger(__name__)
 
@@ -70,10 +51,20 @@ class _Utterance:
 class Conversation:
     """One accepted WebSocket whose first message is `start`."""
 
-    def __init__(self, websocket: WebSocket, service: SpeechService, began: float) -> None:
+    def __init__(
+        self, websocket: WebSocket, service: SpeechService, terms: Terms, began: float
+    ) -> None:
         self._websocket = websocket
         self._service = service
         self._settings = service.settings
+        self._terms = terms
+        self._audio = terms.options.audio
+        self._machine = SessionMachine(
+            self._audio,
+            max_text_chars=terms.ready.limits.max_text_chars,
+            max_queued=terms.ready.limits.max_queued_utterances,
+            request_id=terms.ready.request_id,
+        )
         self._ends_at = began + self._settings.max_session_s
         self._utterances: dict[str, _Utterance] = {}
         self._some_work = asyncio.Event()
@@ -83,7 +74,7 @@ class Conversation:
         self._stream: Stream[Step] | None = None
         self._frames: deque[bytes] = deque()
         """Made and cut, not sent yet."""
-        self._outbox: deque[Send | Audio | Hangup] = deque()
+        self._outbox: deque[Send | Audio | Hangup] = deque([Send(terms.ready)])
         self._writing = asyncio.Lock()
         self._hung_up = asyncio.Event()
         self._left = False
@@ -91,14 +82,10 @@ class Conversation:
         self._last_sign = time.monotonic()
         """When the client last sent or took something."""
 
-    async def run(self, first: Message) -> None:
+    async def run(self) -> None:
         """Serve until either side closes."""
-        try:
-            self._start(first)
-        except SpeechError as error:
-            log.info("session.refused", code=error.code)
-            await break_off(self._websocket, error, session=True)
-            return
+        ready = self._terms.ready
+        log.info("session.start", session_id=ready.session_id, ignored=len(ready.ignored))
         try:
             async with anyio.create_task_group() as tasks:
 
@@ -113,53 +100,6 @@ class Conversation:
         finally:
             for id_ in list(self._utterances):
                 self._drop(id_)
-
-    def _start(self, first: Message) -> None:
-        """Raises `BadRequest` for a `start` that cannot be honoured."""
-        value = parse_json_object(first["text"])
-        start = validate(Start, value)
-        if start.request_id is not None:
-            adopt(start.request_id)
-        settings = self._settings
-        self._options = SpeechOptions(
-            sample_rate_hz=start.sample_rate or settings.tts_sr,
-            speed=start.speed,
-            encoding=start.encoding,
-        )
-        self._audio: AudioFormat = self._options.audio
-        default_ms = round(settings.tts_chunk_samples * 1000 / settings.tts_sr)
-        chunk_ms = start.chunk_ms or default_ms
-        self._chunk_samples = self._options.sample_rate_hz * chunk_ms // 1000
-        delay_ms = start.max_buffer_delay_ms or settings.tts_max_buffer_delay_ms
-        self._delay_s = delay_ms / 1000
-        self._marks = start.timestamps == "sentence"
-        self._machine = SessionMachine(
-            self._audio,
-            max_text_chars=settings.tts_max_text_chars,
-            max_queued=settings.tts_max_queued_texts,
-            request_id=current_request_id(),
-        )
-        ready = Ready(
-            session_id=uuid.uuid4().hex,
-            request_id=current_request_id(),
-            model=self._service.model,
-            audio=AudioInfo(
-                encoding=start.encoding,
-                sample_rate=self._options.sample_rate_hz,
-                chunk_ms=chunk_ms,
-            ),
-            limits=Limits(
-                max_text_chars=settings.tts_max_text_chars,
-                max_message_bytes=settings.max_message_bytes,
-                max_queued_utterances=settings.tts_max_queued_texts,
-                idle_timeout_s=settings.idle_timeout_s,
-                max_session_s=settings.max_session_s,
-                max_buffer_delay_ms=delay_ms,
-            ),
-            ignored=Start.unknown(value),
-        )
-        log.info("session.start", session_id=ready.session_id, ignored=len(ready.ignored))
-        self._outbox.append(Send(ready))
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         """The one boundary of a session: here a fault becomes a close and a log line."""
@@ -216,11 +156,11 @@ class Conversation:
     async def _speak_one(self, id_: str, feed: TextFeed) -> None:
         self._speaking = id_
         self._frames.clear()
-        self._chunker = Chunker(self._chunk_samples, self._audio.bytes_per_sample)
+        self._chunker = Chunker(self._terms.chunk_samples, self._audio.bytes_per_sample)
         async with AsyncExitStack() as held:
             held.callback(self._forget)
             with anyio.CancelScope() as self._waiting_for_slot:
-                speaking = self._service.speak_feed(feed, self._options)
+                speaking = self._service.speak_feed(feed, self._terms.options)
                 self._stream = await held.enter_async_context(speaking)
             self._waiting_for_slot = None
             if self._stream is None or self._machine.active != id_:
@@ -240,7 +180,7 @@ class Conversation:
             self._frames += self._chunker.push(step)
             await self._send_frames(id_)
         elif isinstance(step, Sentence):
-            if self._marks:
+            if self._terms.marks:
                 mark = machine.mark(
                     id_,
                     char_start=step.char_start,
@@ -371,7 +311,7 @@ class Conversation:
         utterance.feed.put(event)
         if isinstance(event, str):
             loop = asyncio.get_running_loop()
-            utterance.delay = loop.call_later(self._delay_s, utterance.feed.put, Turn.PAUSE)
+            utterance.delay = loop.call_later(self._terms.delay_s, utterance.feed.put, Turn.PAUSE)
 
     def _drop(self, id_: str) -> None:
         """Stop it, whatever it waits for."""

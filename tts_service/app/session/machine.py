@@ -37,60 +37,15 @@ from common.protocol_session import (
     Ping,
     Pong,
     SendText,
-    ServerMessage,
     Speak,
     Warned,
 )
 from common.websocket import GOING_AWAY, NORMAL
 from tts_service.app.feed import Turn
+from tts_service.app.session.effects import Accept, Audio, Drop, Effect, Hand, Hangup, Send
 
 REMEMBERED_IDS = 10_000
 """Of utterances that have ended, so that an id is not used twice."""
-
-
-@dataclass(frozen=True)
-class Accept:
-    """A new utterance waits for its turn."""
-
-    id: str
-
-
-@dataclass(frozen=True)
-class Hand:
-    """Text or a turn for an utterance."""
-
-    id: str
-    event: str | Turn
-
-
-@dataclass(frozen=True)
-class Drop:
-    """The utterance has ended: nothing is to be computed for it any more."""
-
-    id: str
-
-
-@dataclass(frozen=True)
-class Send:
-    message: ServerMessage
-
-
-@dataclass(frozen=True)
-class Audio:
-    """A binary frame."""
-
-    frame: bytes
-
-
-@dataclass(frozen=True)
-class Hangup:
-    """Close the socket; nothing follows."""
-
-    code: int
-    reason: str
-
-
-Effect = Accept | Hand | Drop | Send | Audio | Hangup
 
 
 @dataclass
