@@ -20,6 +20,7 @@ OTHERS = {"tts_service", "asr_service", "gateway", "client"}
         ("tts_service.app.main", OTHERS - {"tts_service"} | MODELS),
         ("asr_service.app.main", OTHERS - {"asr_service"} | MODELS),
         ("client.stream_tts", OTHERS - {"client"} | MODELS | {"fastapi", "uvicorn"}),
+        ("client.stream_stt", OTHERS - {"client"} | MODELS | {"fastapi", "uvicorn"}),
         ("common.serve", OTHERS | MODELS | {"numpy"}),
     ],
 )
