@@ -15,8 +15,8 @@ from asr_service.app.engine import (
     Window,
 )
 from common.audio import Samples
-from common.protocol import Segment
-from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
+from common.protocol import Segment, Word
+from tts_service.app.engines.base import NOBODY, Listener, Notice, SynthesisError
 
 SAMPLES_PER_CHARACTER = 800
 """Of the fake voice at 16 kHz: 50 ms a character."""
@@ -31,7 +31,8 @@ def tone_of(text: str) -> float:
 class FakeVoice:
     """Speaks each piece as a constant whose height tells the text, 10 characters a step.
 
-    Text that holds `FAIL` fails after a step. While `gate` is cleared, no step returns.
+    Text that holds `FAIL` fails after a step, `BABBLE` brings a notice 100 ms into it. While `gate`
+    is cleared, no step returns.
     """
 
     name: str = "fake"
@@ -59,6 +60,8 @@ class FakeVoice:
         listener: Listener = NOBODY,
     ) -> Generator[Samples, None, None]:
         self.open_generators += 1
+        if "BABBLE" in text:
+            listener.notice(Notice("stalled", "The fake voice was told to babble.", 1600))
         try:
             for start in range(0, len(text), 10):
                 self.gate.wait()
@@ -116,4 +119,11 @@ class FakeRecognizer:
         start_ms, end_ms = (
             s * 1000 // SAMPLE_RATE_HZ for s in (window.spans[0][0], window.spans[-1][1])
         )
-        return [Segment(start_ms=start_ms, end_ms=end_ms, text=f"{len(samples)} samples")]
+        text = f"{len(samples)} samples"
+        words = None
+        if window.options.words:
+            words = [
+                Word(start_ms=start_ms, end_ms=end_ms, text=word, probability=1.0)
+                for word in text.split()
+            ]
+        return [Segment(start_ms=start_ms, end_ms=end_ms, text=text, words=words)]

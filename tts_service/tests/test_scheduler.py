@@ -74,7 +74,7 @@ async def settle(source: Source) -> None:
         await asyncio.sleep(0.05)
 
 
-async def read(stream: Stream) -> bytes:
+async def read(stream: Stream[bytes]) -> bytes:
     return b"".join([chunk async for chunk in stream])
 
 
