@@ -10,22 +10,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 if not __package__:
     # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from client.answers import post
+from client.blocking import background_loop
 from client.cli import EXIT_CODES, exit_code, progress, report
-from client.errors import BrokenOff, NoSpeech
+from client.retrying import ONCE
+from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
 from client.wav import Recording, WavFile, read_wav
-from common.pcm import BYTES_PER_SAMPLE
-
-DEFAULT_URL = "http://localhost:8000"
 
 
 @dataclass(frozen=True)
@@ -54,48 +51,25 @@ def echo_to_file(
 
     With `overlap` it begins with the first words that were recognized, and the transcript is empty.
     `on_transcript` is called with the words before the audio comes, `on_audio` with the seconds of
-    audio so far. `timeout_s` is for each wait for the server. Raises `NoSpeech` if nobody speaks,
-    else as `client.answers.post` does; `error.partial` is then the file with what came before.
+    audio so far. `timeout_s` is for each wait for the server. Raises as
+    `SpeechClient.echo_recording` does; `error.partial` is then the file with what came before.
     """
-    query: dict[str, str | int] = {"sr": recording.sample_rate_hz, "ch": 1, "fmt": "s16le"}
-    if overlap:
-        query["overlap"] = "true"
-    path = "/api/echo-bytes"
+    client = SpeechClient(url, timeouts=Timeouts(transcript_s=timeout_s), retry=ONCE)
+    asking = client.echo_recording(
+        recording.pcm, sample_rate=recording.sample_rate_hz, overlap=overlap
+    )
     started = time.perf_counter()
     first_audio_s = 0.0
-    with post(url, path, content=recording.pcm, query=query, timeout_s=timeout_s) as answer:
-        if answer.header("X-Speech") == "none":
-            raise NoSpeech("The server heard nobody speak; there is nothing to echo.")
-        transcript = unquote(answer.header("X-Transcript"))
-        on_transcript(transcript)
-        named = answer.header("X-Sample-Rate")
-        rate_hz = int(named) if named.isdigit() else recording.sample_rate_hz
-        with WavFile(out, rate_hz) as wav:
-            for pcm in whole_samples(answer.chunks()):
+    with background_loop() as loop, loop.within(client), loop.within(asking) as echoed:
+        on_transcript(echoed.transcript)
+        with WavFile(out, echoed.sample_rate_hz) as wav:
+            for pcm in loop.each(echoed):
                 first_audio_s = first_audio_s or time.perf_counter() - started
                 wav.write(pcm)
                 on_audio(wav.audio_s)
-            if not first_audio_s:
-                raise BrokenOff("The server sent no audio at all.")
             total_s = time.perf_counter() - started
             wav.commit()
-    return Echo(out, transcript, rate_hz, wav.audio_s, first_audio_s, total_s)
-
-
-def whole_samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of `chunks`, which the network cut anywhere, in pieces of whole samples.
-
-    Raises `BrokenOff` if half a sample is left at the end.
-    """
-    rest = b""
-    for chunk in chunks:
-        data = rest + chunk
-        whole = len(data) - len(data) % BYTES_PER_SAMPLE
-        rest = data[whole:]
-        if whole:
-            yield data[:whole]
-    if rest:
-        raise BrokenOff("The audio ends within a sample; it is not to be trusted.")
+    return Echo(out, echoed.transcript, echoed.sample_rate_hz, wav.audio_s, first_audio_s, total_s)
 
 
 def main(arguments: list[str] | None = None) -> None:

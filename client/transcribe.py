@@ -9,10 +9,10 @@ subtitles and the like; each takes a recording (`read_wav`) or the bytes of a fi
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,46 +20,20 @@ if not __package__:
     # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from client.answers import post
+from client.blocking import background_loop
 from client.cli import EXIT_CODES, complain, exit_code
 from client.errors import BadInput, BrokenOff, NoSpeech
+from client.retrying import ONCE
+from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
 from client.wav import Recording, read_wav
-from common.protocol import NDJSON, TranscriptFormat
+from common.protocol import Segment, Transcript, TranscriptFormat
 
-DEFAULT_URL = "http://localhost:8000"
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word; times in ms from the first sample."""
-
-    start_ms: int
-    end_ms: int
-    text: str
-    probability: float
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of speech; times in ms from the first sample. Words only if they were asked for."""
-
-    start_ms: int
-    end_ms: int
-    text: str
-    words: tuple[Word, ...] = ()
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """What was said; empty if nobody speaks. `warning` is a sentence about a damaged file."""
-
-    text: str
-    segments: tuple[Segment, ...]
-    warning: str = ""
+Audio = Recording | bytes
+"""Samples, or a file of any kind."""
 
 
 def transcribe(
-    audio: Recording | bytes,
+    audio: Audio,
     url: str = DEFAULT_URL,
     *,
     language: str = "en",
@@ -68,19 +42,14 @@ def transcribe(
 ) -> Transcript:
     """What is said in `audio`. `timeout_s` is for each wait for the server.
 
-    Raises as `client.answers.post` does.
+    Raises as `SpeechClient.transcribe` does.
     """
-    body = written(audio, "json", url, language=language, words=words, timeout_s=timeout_s)
-    try:
-        message = json.loads(body)
-        segments = tuple(_segment(s) for s in message["segments"])
-        return Transcript(str(message["text"]), segments, str(message.get("warning", "")))
-    except (ValueError, KeyError, TypeError):
-        raise BrokenOff(f"The server answered what is no transcript: {body[:80]!r}.") from None
+    with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
+        return loop.call(client.transcribe, **_recorded(audio), language=language, words=words)
 
 
 def written(
-    audio: Recording | bytes,
+    audio: Audio,
     format: TranscriptFormat,  # noqa: A002
     url: str = DEFAULT_URL,
     *,
@@ -89,15 +58,14 @@ def written(
     timeout_s: float = 120.0,
 ) -> str:
     """What is said in `audio`, as the server writes it in `format`. Raises as `transcribe` does."""
-    path, content, query = _request(audio, language, words)
-    if format != "json":
-        query["format"] = format
-    with post(url, path, content=content, query=query, timeout_s=timeout_s) as answer:
-        return answer.read().decode(errors="replace")
+    with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
+        return loop.call(
+            client.transcribe_as, format, **_recorded(audio), language=language, words=words
+        )
 
 
 def listen(
-    audio: Recording | bytes,
+    audio: Audio,
     url: str = DEFAULT_URL,
     *,
     language: str = "en",
@@ -109,46 +77,22 @@ def listen(
 
     `on_warning` is called at the end with a sentence about a damaged file.
     """
-    path, content, query = _request(audio, language, words)
-    with post(
-        url, path, content=content, query=query, timeout_s=timeout_s, accept=NDJSON
-    ) as answer:
-        for line in answer.lines():
-            try:
-                message = json.loads(line)
-                kind = message["type"]
-                if kind == "error":
-                    raise BrokenOff(f"The server failed on the rest: {message['error']}")
-                if kind == "end":
-                    if message.get("warning"):
-                        on_warning(str(message["warning"]))
-                    return
-                segment = _segment(message)
-            except (ValueError, KeyError, TypeError):
-                raise BrokenOff(f"The server sent what is no segment: {line[:80]!r}.") from None
-            yield segment
-    raise BrokenOff("The answer ended before it was whole.")
+    with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
+        found = client.segments(**_recorded(audio), language=language, words=words)
+        yield from loop.each(found)
+        if found.end is not None and found.end.warning:
+            on_warning(found.end.warning)
 
 
-def _request(
-    audio: Recording | bytes, language: str, words: bool
-) -> tuple[str, bytes, dict[str, str | int]]:
-    """Path, body and query of the request."""
-    asked: dict[str, str | int] = {"lang": language}
-    if words:
-        asked["words"] = "true"
+def _client(url: str, timeout_s: float) -> SpeechClient:
+    return SpeechClient(url, timeouts=Timeouts(transcript_s=timeout_s), retry=ONCE)
+
+
+def _recorded(audio: Audio) -> dict[str, Any]:
+    """As the client library takes it."""
     if isinstance(audio, bytes):
-        return "/api/stt/file", audio, asked
-    return "/api/stt/bytes", audio.pcm, {"sr": audio.sample_rate_hz, "ch": 1, **asked}
-
-
-def _segment(message: dict[str, Any]) -> Segment:
-    """Raises what happens if `message` is none."""
-    words = tuple(
-        Word(int(w["start_ms"]), int(w["end_ms"]), str(w["text"]), float(w["probability"]))
-        for w in message.get("words") or ()
-    )
-    return Segment(int(message["start_ms"]), int(message["end_ms"]), str(message["text"]), words)
+        return {"audio": io.BytesIO(audio)}
+    return {"audio": audio.pcm, "sample_rate": audio.sample_rate_hz}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -203,7 +147,7 @@ def _warn(sentence: str) -> None:
 
 
 def _print(segment: Segment, options: argparse.Namespace) -> None:
-    for part in segment.words if options.words else (segment,):
+    for part in (segment.words or ()) if options.words else (segment,):
         times = f"{part.start_ms / 1000:8.2f} {part.end_ms / 1000:8.2f}  "
         print(f"{times if options.times or options.words else ''}{part.text.strip()}", flush=True)
 

@@ -17,6 +17,9 @@ from common.pcm import Container, PcmFormat, PcmQuery, RawEncoding, SampleRateHz
 END = '{"type":"end"}'
 """The text frame that follows the last audio of an utterance, exactly so."""
 
+SANE = "[A-Za-z0-9._:+/=-]{1,128}"
+"""A pattern of the request ids that are taken from a caller."""
+
 _SURROGATES = dict.fromkeys(range(55296, 57344), "�")
 
 

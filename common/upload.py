@@ -58,7 +58,8 @@ async def uploaded(request: Request, *, limit_bytes: int) -> AsyncIterator[Uploa
                 upload = Upload(held.enter_context(BytesIO()))
                 async for chunk in body:
                     upload.file.write(chunk)
-            if not upload.file.seek(0, SEEK_END):
+            upload.file.seek(0, SEEK_END)
+            if not upload.file.tell():
                 raise EmptyAudio("The file is empty.")
             upload.file.seek(0)
             yield upload

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -31,6 +31,10 @@ MAX_DAMAGED_PACKETS = 1000
 MISSING_S = 0.25
 """A file that holds that much less than it announces is damaged."""
 
+_TOLERANT: dict[str, Any] = (
+    {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "ignore"}
+)
+"""Titles and the like need not be UTF-8; from 19 on, PyAV takes them as they are."""
 _DURATION_IS_A_GUESS = {"aac", "amr"}
 _MP3_LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
 """Without one of them, the duration of an MP3 is a guess, too."""
@@ -60,8 +64,8 @@ class AudioFile(Recording):
             with av.open(
                 self._file,
                 mode="r",  # else it is asked of the file
-                metadata_errors="ignore",
                 options={"format_whitelist": CONTAINERS},
+                **_TOLERANT,
             ) as container:
                 return self._samples_of(container, head, cancelled)
         except (av.error.FFmpegError, EOFError) as error:

@@ -1,8 +1,10 @@
 """From encoded windows to tokens: what Whisper says, and what is believed of it.
 
-A window whose text repeats itself or is improbable is generated again with sampling, as Whisper's
-authors do (Radford et al. 2022, section 4.5; thresholds as in faster-whisper). The worst case is
-bounded: there are `len(TEMPERATURES)` attempts, and none is longer than a fast speaker could be.
+Text that repeats itself or is improbable is generated again, as Whisper's authors do (Radford et
+al. 2022, section 4.5; thresholds as in faster-whisper). They draw samples at rising temperatures;
+here a wider beam is tried, and then one that may not repeat itself: the same audio is the same
+text, alone and in any batch. The worst case is three attempts, none longer than a fast speaker
+could be.
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ import ctranslate2
 import numpy as np
 from faster_whisper.tokenizer import Tokenizer
 
-TEMPERATURES = (0.0, 0.4, 0.8)
-BEST_OF = 5
-"""Samples drawn at a temperature above 0, of which the most probable counts."""
+WIDE_BEAM = 5
+UNREPEATED_TOKENS = 3
+"""How many tokens in a row may not come twice, in the last attempt."""
 MAX_COMPRESSION_RATIO = 2.4
 MIN_MEAN_LOG_PROBABILITY = -1.0
 MAX_NO_SPEECH_PROBABILITY = 0.6
@@ -58,6 +60,24 @@ class Said:
         return self.nothing or not (self.improbable or self.repetitive)
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """A way to generate."""
+
+    beam_size: int
+    may_repeat: bool = True
+
+    def is_for(self, said: Said) -> bool:
+        """Whether it may better what an earlier attempt said."""
+        return not said.believed and (self.may_repeat or said.repetitive)
+
+
+def attempts_with(beam_size: int) -> list[Attempt]:
+    """What is tried, in order, when `beam_size` is asked for."""
+    wider = [Attempt(WIDE_BEAM)] if beam_size < WIDE_BEAM else []
+    return [Attempt(beam_size), *wider, Attempt(max(WIDE_BEAM, beam_size), may_repeat=False)]
+
+
 class Generator:
     """A Whisper model's decoder, for windows in batches."""
 
@@ -82,48 +102,45 @@ class Generator:
         Those that are not `wanted` any more are left out. `encoded` is shaped (windows, positions,
         width); `seconds` is what the longest holds.
         """
-        attempts: dict[int, list[Said]] = {row: [] for row in range(encoded.shape[0])}
         max_tokens = TOKENS_AT_LEAST + int(TOKENS_PER_SECOND * seconds)
-        for temperature in TEMPERATURES:
-            rows = [row for row in attempts if wanted(row)]
-            if not rows:
-                return
-            said = self._attempt(
-                rows_of(encoded, rows),
-                [prompt] * len(rows),
-                max_length=min(MAX_LENGTH, max(2 * max_tokens, len(prompt) + max_tokens)),
-                beam_size=beam_size,
-                temperature=temperature,
-            )
-            for row, attempt in zip(rows, said, strict=True):
-                attempts[row].append(attempt)
-            is_last = temperature == TEMPERATURES[-1]
-            settled = [row for row in rows if attempts[row][-1].believed or is_last]
-            if settled:
-                yield {row: _best(attempts.pop(row)) for row in settled}
+        max_length = min(MAX_LENGTH, max(2 * max_tokens, len(prompt) + max_tokens))
+        said: dict[int, list[Said]] = {row: [] for row in range(encoded.shape[0])}
+        left = attempts_with(beam_size)
+        while left and said:
+            attempt = left.pop(0)
+            rows = [row for row in said if wanted(row)]
+            rows = [row for row in rows if not said[row] or attempt.is_for(said[row][-1])]
+            if rows:
+                made = self._try(attempt, rows_of(encoded, rows), prompt, max_length)
+                for row, text in zip(rows, made, strict=True):
+                    said[row].append(text)
+            settled = [
+                row
+                for row, made in said.items()
+                if not wanted(row) or not any(later.is_for(made[-1]) for later in left)
+            ]
+            best = {row: _best(made) for row in settled if (made := said.pop(row))}
+            if best:
+                yield best
 
-    def _attempt(
+    def _try(
         self,
+        attempt: Attempt,
         encoded: ctranslate2.StorageView,
-        prompts: list[list[int]],
-        *,
+        prompt: list[int],
         max_length: int,
-        beam_size: int,
-        temperature: float,
     ) -> list[Said]:
-        sampling = {"num_hypotheses": BEST_OF, "sampling_topk": 0}
         results = self._model.generate(
             encoded,
-            prompts,
-            beam_size=1 if temperature else beam_size,
-            sampling_temperature=temperature,
+            [prompt] * encoded.shape[0],
+            beam_size=attempt.beam_size,
+            no_repeat_ngram_size=0 if attempt.may_repeat else UNREPEATED_TOKENS,
             # Half of it, at most, is for the text: such is the decoder's own rule.
             max_length=max_length,
             return_scores=True,
             return_no_speech_prob=True,
             suppress_tokens=self._suppressed,
             max_initial_timestamp_index=MAX_INITIAL_TIMESTAMP_INDEX,
-            **(sampling if temperature else {}),
         )
         return [
             Said(

@@ -25,3 +25,6 @@ class AsrSettings(CommonSettings):
     asr_threads_per_worker: int = Field(default=1, ge=1)
     asr_max_batch: int = Field(default=4, ge=1, le=32)
     asr_queue: int = Field(default=16, ge=0)
+    asr_live_sessions: int = Field(default=8, ge=1)
+    asr_live_update_ms: int = Field(default=400, ge=100, le=10_000)
+    asr_live_max_utterance_s: float = Field(default=30.0, ge=5, le=600)

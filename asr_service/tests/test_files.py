@@ -46,6 +46,12 @@ def test_samples_of_a_wav_are_exact() -> None:
     assert np.array_equal(decode(encode(samples, "wav")) * 32768, samples)
 
 
+def test_a_title_need_not_be_utf_8() -> None:
+    content = tone_file("wav").replace(b"Lavf", b"Gr\xfc\xdf")
+    assert b"Gr\xfc\xdf" in content
+    assert len(decode(content)) == SAMPLE_RATE_HZ
+
+
 @pytest.mark.parametrize("channels", [2, 6])
 @pytest.mark.parametrize("kind", ["wav", "flac"])
 def test_channels_are_averaged(kind: str, channels: int) -> None:

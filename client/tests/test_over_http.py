@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import wave
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from client import echo_bytes, transcribe
 from client.errors import BadInput, BrokenOff, NoSpeech, Refused, ServerAway
 from client.tests.conftest import HttpServer
 from client.wav import Recording
+from common.protocol import Segment, Word
 
 RECORDING = Recording(b"\5\0" * 1600, 16000)
 SPEECH = b"\1\0" * 640
@@ -105,20 +105,19 @@ def test_echo_without_audio_is_not_success(http_server: HttpServer, out: Path) -
     assert list(out.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("cut", "samples"), [((b"\1", b"\0\2", b"\0"), b"\1\0\2\0"), ((b"\1\0",), b"\1\0")]
-)
+@pytest.mark.parametrize("cut", [(b"\1", b"\0\2", b"\0"), (b"\1\0", b"\2\0")])
 def test_samples_that_the_network_cut_are_put_together(
-    cut: Iterable[bytes], samples: bytes
+    cut: tuple[bytes, ...], http_server: HttpServer, out: Path
 ) -> None:
-    pieces = list(echo_bytes.whole_samples(cut))
-    assert b"".join(pieces) == samples
-    assert all(len(piece) % 2 == 0 for piece in pieces)
+    echo_bytes.echo_to_file(RECORDING, out, http_server(answers(*cut)))
+    with wave.open(str(out)) as file:
+        assert file.readframes(file.getnframes()) == b"\1\0\2\0"
 
 
-def test_half_a_sample_at_the_end_is_not_success() -> None:
+def test_half_a_sample_at_the_end_is_not_success(http_server: HttpServer, out: Path) -> None:
     with pytest.raises(BrokenOff, match="within a sample"):
-        list(echo_bytes.whole_samples([b"\1\0\2"]))
+        echo_bytes.echo_to_file(RECORDING, out, http_server(answers(b"\1\0\2")))
+    assert not out.exists()
 
 
 def test_refusal_is_told_in_the_servers_words(http_server: HttpServer, out: Path) -> None:
@@ -170,7 +169,7 @@ def test_transcript_has_its_segments(http_server: HttpServer) -> None:
     url = http_server(answers(json.dumps(body).encode(), seen=seen))
     transcript = transcribe.transcribe(RECORDING, url + "/")
     assert transcript.text == "Hi. Ho."
-    assert transcript.segments == (transcribe.Segment(0, 90, "Hi."),)
+    assert transcript.segments == [Segment(start_ms=0, end_ms=90, text="Hi.")]
     assert seen["path"] == "/api/stt/bytes"
     assert seen["query"] == "sr=16000&ch=1&lang=en"
 
@@ -191,6 +190,7 @@ def test_overlapping_echo_has_no_transcript(http_server: HttpServer, out: Path) 
 
 WORD = {"start_ms": 0, "end_ms": 90, "text": " Hi.", "probability": 0.5}
 HI = {"start_ms": 0, "end_ms": 90, "text": "Hi."}
+END_LINE = b'{"type":"end","audio_ms":90,"text":"Hi."}\n'
 SEGMENT_LINE = json.dumps({"type": "segment"} | HI).encode() + b"\n"
 
 
@@ -200,7 +200,7 @@ def test_file_is_sent_as_it_is(http_server: HttpServer) -> None:
     url = http_server(answers(json.dumps(message).encode(), seen=seen))
     transcript = transcribe.transcribe(b"fLaC", url, words=True)
     assert transcript.warning == "Cut."
-    assert transcript.segments[0].words == (transcribe.Word(0, 90, " Hi.", 0.5),)
+    assert transcript.segments[0].words == [Word.model_validate(WORD)]
     assert seen["path"] == "/api/stt/file"
     assert seen["query"] == "lang=en&words=true"
     assert seen["body"] == b"fLaC"
@@ -212,7 +212,9 @@ def test_segments_come_as_they_are_found(http_server: HttpServer) -> None:
     url = http_server(answers(SEGMENT_LINE[:9], SEGMENT_LINE[9:] + end, seen=seen))
     warnings: list[str] = []
     found = list(transcribe.listen(RECORDING, url, on_warning=warnings.append))
-    assert found == [transcribe.Segment(0, 90, "Hi.")]
+    assert [(segment.start_ms, segment.end_ms, segment.text) for segment in found] == [
+        (0, 90, "Hi.")
+    ]
     assert warnings == ["Cut."]
     assert seen["accept"] == b"application/x-ndjson"
 
@@ -287,8 +289,8 @@ def test_transcribe_program_says_that_nobody_speaks(http_server: HttpServer, wav
         (["--format", "srt"], [b"1\n0 --> 1\nHi.\n\n"], "1\n0 --> 1\nHi.\n\n"),
         (["--format", "text"], [b"Hi.\n"], "Hi.\n"),
         (["--format", "verbose_json"], [b'{"text":"Hi."}'], '{"text":"Hi."}\n'),
-        (["--stream"], [SEGMENT_LINE, b'{"type":"end"}\n'], "Hi.\n"),
-        (["--stream", "--times"], [SEGMENT_LINE, b'{"type":"end"}\n'], "    0.00     0.09  Hi.\n"),
+        (["--stream"], [SEGMENT_LINE, END_LINE], "Hi.\n"),
+        (["--stream", "--times"], [SEGMENT_LINE, END_LINE], "    0.00     0.09  Hi.\n"),
         (
             ["--words"],
             [json.dumps({"text": "Hi.", "segments": [HI | {"words": [WORD]}]}).encode()],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import Response
@@ -13,35 +14,68 @@ from common.protocol import SpeechBody
 from common.websocket import refuse
 from gateway.app.fleet import RELAYED, Fleet, streamed
 from gateway.app.relay import Relay
-from gateway.app.under_way import SpeechUnderWay
-from gateway.app.upstreams import UpstreamAnswer, handshake_headers
+from gateway.app.under_way import SpeechUnderWay, UnderWay
+from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers
+from gateway.app.voice_loop import VoiceLoop
+from gateway.app.watched import WatchedUpstream
 
 
 def router(fleet: Fleet) -> APIRouter:
     routes = APIRouter(tags=["speech"])
     tts = fleet.tts
 
-    @routes.websocket("/ws/tts")
-    async def ws_tts(websocket: WebSocket) -> None:
+    async def relayed(
+        websocket: WebSocket, service: Upstream, path: str, under_way: UnderWay
+    ) -> None:
+        """Have a replica of `service` answer; what it says of a refusal is the client's answer."""
+        query = websocket.url.query
+        async with admitted_socket(websocket), service.websocket(path, query) as upstream:
+            await websocket.accept(headers=handshake_headers(upstream))
+            await Relay(
+                websocket,
+                upstream,
+                name=service.name,
+                lifecycle=fleet.lifecycle,
+                settings=fleet.settings,
+                under_way=under_way,
+            ).run()
+
+    @asynccontextmanager
+    async def admitted_socket(websocket: WebSocket) -> AsyncIterator[None]:
+        """Hold a place for a socket; tell why, if it cannot be served."""
         try:
             fleet.lifecycle.check()
-            async with (
-                fleet.sessions.slot(),
-                tts.websocket("/ws/tts", websocket.url.query) as upstream,
-            ):
-                await websocket.accept(headers=handshake_headers(upstream))
-                await Relay(
-                    websocket,
-                    upstream,
-                    name=tts.name,
-                    lifecycle=fleet.lifecycle,
-                    settings=fleet.settings,
-                    under_way=SpeechUnderWay(),
-                ).run()
+            async with fleet.sessions.slot():
+                yield
         except SpeechError as error:
             await refuse(websocket, error)
         except UpstreamAnswer as refusal:
             await websocket.send_denial_response(as_response(refusal))
+
+    @routes.websocket("/ws/tts")
+    async def ws_tts(websocket: WebSocket) -> None:
+        await relayed(websocket, tts, "/ws/tts", SpeechUnderWay())
+
+    @routes.websocket("/ws/stt")
+    async def ws_stt(websocket: WebSocket) -> None:
+        await relayed(websocket, fleet.asr, "/ws/stt", UnderWay())
+
+    @routes.websocket("/ws/echo")
+    async def ws_echo(websocket: WebSocket) -> None:
+        async with (
+            admitted_socket(websocket),
+            fleet.asr.websocket("/ws/stt", "") as ears,
+            tts.websocket("/ws/tts", "") as voice,
+        ):
+            await websocket.accept()
+            stall_s = fleet.settings.gateway_stall_timeout_s
+            await VoiceLoop(
+                websocket,
+                ears=WatchedUpstream(ears, fleet.asr.name, stall_s),
+                voice=WatchedUpstream(voice, tts.name, stall_s),
+                lifecycle=fleet.lifecycle,
+                settings=fleet.settings,
+            ).run()
 
     @routes.post(
         "/api/tts",
