@@ -10,8 +10,10 @@ The event loop runs in a thread of its own, so Ctrl-C reaches the program itself
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -54,3 +56,46 @@ def background_loop() -> Iterator[Loop]:
     """An event loop that runs until this is left."""
     with start_blocking_portal() as portal:
         yield Loop(portal)
+
+
+_READ_AHEAD = 2
+
+
+async def from_thread(source: Iterable[T]) -> AsyncIterator[T]:
+    """What `source` gives, for sources that wait, such as a pipe or a microphone.
+
+    A thread of its own reads it, a little ahead. A source that waits for ever does not hold up the
+    program's end.
+    """
+    loop = asyncio.get_running_loop()
+    read: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue()
+    room = threading.Semaphore(_READ_AHEAD)
+    left = threading.Event()
+
+    def hand_over(item: tuple[T] | Exception | None) -> None:
+        if not left.is_set():
+            loop.call_soon_threadsafe(read.put_nowait, item)
+
+    def work() -> None:
+        end: Exception | None = None
+        try:
+            for item in source:
+                hand_over((item,))
+                room.acquire()
+                if left.is_set():
+                    return
+        except Exception as error:  # noqa: BLE001 - raised where it is awaited
+            end = error
+        with suppress(RuntimeError):  # the loop has ended
+            hand_over(end)
+
+    threading.Thread(target=work, daemon=True, name="source").start()
+    try:
+        while (item := await read.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item[0]
+            room.release()
+    finally:
+        left.set()
+        room.release()

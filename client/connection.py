@@ -32,9 +32,17 @@ class Connection:
 
     @classmethod
     async def open(
-        cls, uri: str, *, what: str, headers: Mapping[str, str], timeout_s: float
+        cls,
+        uri: str,
+        *,
+        what: str,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        pong_timeout_s: float | None = 20.0,
     ) -> Connection:
-        """Raises `BadInput`, `ServerAway`, or `Refused` if the server refuses the upgrade."""
+        """`pong_timeout_s` is None where pongs are late because the server reads no faster.
+
+        Raises `BadInput`, `ServerAway`, or `Refused` if the server refuses the upgrade."""
         address.check(uri, "ws", "wss")
         try:
             socket = await connect(
@@ -44,6 +52,7 @@ class Connection:
                 proxy=None if address.is_on_this_machine(uri) else True,
                 open_timeout=timeout_s,
                 close_timeout=CLOSE_TIMEOUT_S,
+                ping_timeout=pong_timeout_s,
                 max_size=None,
             )
         except InvalidURI as error:
@@ -73,8 +82,9 @@ class Connection:
 
     async def send(self, message: Mapping[str, Any] | bytes) -> None:
         """A message as JSON, or audio. Raises as `receive` does for a closed connection."""
+        frame = message if isinstance(message, bytes) else _compact(message)
         try:
-            await self._socket.send(message if isinstance(message, bytes) else json.dumps(message))
+            await self._socket.send(frame)
         except ConnectionClosed as closed:
             raise self._how_it_closed(closed) from None
 
@@ -121,6 +131,10 @@ class Connection:
 
 class SentNothing(BrokenOff):
     """The server let more time pass than is waited for."""
+
+
+def _compact(message: Mapping[str, Any]) -> str:
+    return json.dumps(message, separators=(",", ":"))
 
 
 def _message(frame: str) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
     """Iterate for what the server says while audio is sent to it, until it says its last word.
 
     Opening is tried again where that may help. Later that cannot help, since audio that was spoken
-    is gone: a connection that is lost is `Lost`. Raises what the audio raises, too.
+    is gone: a connection that is lost is `Lost`, and so is a stream that the server ends before the
+    audio did, in order though it be. Raises what the audio raises, too.
     """
 
     _messages: ClassVar[TypeAdapter[Any]]
@@ -56,10 +57,15 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
         """What the server offers, once the stream is open."""
         self.end: LastMessage | None = None
         """The last word: the transcript of all. None until the iteration has ended."""
-        self.complaints: list[Failure] = []
-        """What the server did not like and did not break off for."""
-        self.leaving: GoAway | None = None
-        """Set when the server is leaving; it ends the stream in order by the deadline."""
+        self._finished = False
+
+    async def finish(self) -> None:
+        """Take no more of the audio: what was said so far is heard to its end."""
+        if not self._finished:
+            self._finished = True
+            if self._sending is not None:
+                self._sending.cancel()
+            await self._command("finish")
 
     async def finalize(self) -> None:
         """What was said so far is an utterance; go on listening. Raises as the iteration does."""
@@ -104,34 +110,31 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
         except BaseException:
             await connection.close()
             raise
+        # From here on, an error breaks off what was begun.
+        connection.has_delivered = True
         return connection, ready
 
     async def _next(self, connection: Connection) -> Any:
         """What the server says next, if that is for the caller."""
         try:
             # While audio goes on, the server need not say anything.
-            listening = self._sending is None or not self._sending.done()
-            frame = await connection.receive(None if listening else self._timeout_s)
+            frame = await connection.receive(self._timeout_s if self._finished else None)
         except ClientError:
             if self._raised is not None:
                 raise self._raised from None
             raise
         if isinstance(frame, bytes):
-            connection.has_delivered = True
             return frame
         if frame["type"] == "error" and is_fatal(frame):
             raise connection.refusal(frame)
         message = parse(self._messages, frame)
-        if isinstance(message, Failure):
-            self.complaints.append(message)
-        elif isinstance(message, GoAway):
-            self.leaving = message
-        elif isinstance(message, self._last_type):
+        if isinstance(message, self._last_type):
             self.end = message  # type: ignore[assignment]
-        elif message is not None:
-            connection.has_delivered = True
-            return message
-        return None
+            if not self._finished:
+                # It was not we who ended it: how it closes says why.
+                await connection.receive(self._timeout_s)
+            return None
+        return message
 
     async def _send(self, connection: Connection, ready: Any) -> None:
         """Send the audio as it comes. What it raises ends the connection."""
@@ -140,6 +143,7 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
             async for chunk in each(self._audio):
                 for start in range(0, len(chunk), longest):
                     await connection.send(chunk[start : start + longest])
+            self._finished = True
             await connection.send({"type": "finish"})
         except ClientError:
             return  # who receives knows how the connection ended
@@ -149,15 +153,19 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
             raise
 
 
-class Listening(LiveStream[Event, ListenReady, ListenEnd]):
-    """What is heard: `SpeechStart`, `Partial`, `Final`, `SpeechEnd`; then `end` has all of it."""
+class Listening(LiveStream[Event | Failure | GoAway, ListenReady, ListenEnd]):
+    """What is heard: `SpeechStart`, `Partial`, `Final`, `SpeechEnd`; then `end` has all of it.
+
+    Also `GoAway`, when the server is about to leave, and `Failure` for what it did not like and did
+    not break off for.
+    """
 
     _messages = told_apart(ListenReady | Event | ListenEnd | Failure | GoAway)
     _ready_type = ListenReady
     _last_type = ListenEnd
 
 
-class VoiceLoop(LiveStream[EchoEvent | bytes, EchoReady, EchoTranscript]):
+class VoiceLoop(LiveStream[EchoEvent | Failure | GoAway | bytes, EchoReady, EchoTranscript]):
     """What is heard, as of `Listening`, and what the voice says to it: `Begin`, audio, `Mark`,
     `End`. Whoever plays the audio stops, and forgets what it has not played, at `SpeechStart`.
     """

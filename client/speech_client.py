@@ -251,7 +251,7 @@ class SpeechClient:
             partials=partials,
             endpoint_ms=endpoint_ms,
         )
-        opens = self._opens("/ws/stt", "transcript")
+        opens = self._opens("/ws/stt", "transcript", pong_timeout_s=None)
         return Listening(opens, start, audio, self.retry, self.timeouts.answer_s)
 
     def echo(
@@ -283,16 +283,17 @@ class SpeechClient:
             speed=speed,
             timestamps="sentence" if marks else "none",
         )
-        opens = self._opens("/ws/echo", "echo")
+        opens = self._opens("/ws/echo", "echo", pong_timeout_s=None)
         return VoiceLoop(opens, start, audio, self.retry, self.timeouts.answer_s)
 
-    def _opens(self, path: str, what: str) -> Any:
+    def _opens(self, path: str, what: str, **options: Any) -> Any:
         async def open_connection() -> Connection:
             return await Connection.open(
                 self.url.replace("http", "ws", 1) + path,
                 what=what,
                 headers=self._headers,
                 timeout_s=self.timeouts.connect_s,
+                **options,
             )
 
         return open_connection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,7 +14,8 @@ from websockets.sync.server import ServerConnection
 from client import BrokenOff, Lost, Refused, Retry, SpeechClient, Unavailable
 from client.tests.conftest import HttpServer, WsServer
 from client.tests.session_server import Side
-from client.tests.test_speak import busy_door, run, until
+from client.tests.using import busy_door, run, until
+from common.protocol_session import Failure, GoAway
 from common.protocol_stt import Event, Final, Partial, SpeechEnd, SpeechStart
 
 SEGMENT = {"start_ms": 0, "end_ms": 900, "text": "Hello."}
@@ -50,6 +52,9 @@ class ListeningServer:
             limits=limits,
             ignored=[],
         )
+        self.listen(connection, side)
+
+    def listen(self, connection: ServerConnection, side: Side) -> None:
         for message in connection:
             if isinstance(message, bytes):
                 assert len(message) <= 1000
@@ -88,7 +93,7 @@ def test_events_come_as_they_are_heard_and_the_end_has_all_of_it(ws_server: WsSe
     server = ListeningServer(*HELLO)
 
     async def use(client: SpeechClient) -> None:
-        events: list[Event] = []
+        events: list[Event | Failure | GoAway] = []
 
         async def spoken() -> AsyncIterator[bytes]:
             for count in range(4):
@@ -120,7 +125,7 @@ def test_events_come_as_they_are_heard_and_the_end_has_all_of_it(ws_server: WsSe
     }
 
 
-async def read(client: SpeechClient, audio: Any) -> list[Event]:
+async def read(client: SpeechClient, audio: Any) -> list[Event | Failure | GoAway]:
     return [event async for event in client.listen(audio)]
 
 
@@ -155,9 +160,9 @@ def test_a_complaint_does_not_end_it(ws_server: WsServer) -> None:
     server = ListeningServer(("error", complaint), *HELLO)
 
     async def use(client: SpeechClient) -> None:
-        listening = client.listen([b"\1\0"] * 5)
-        assert len([event async for event in listening]) == 4
-        assert [c.error for c in listening.complaints] == ["Odd."]
+        events = await read(client, [b"\1\0"] * 5)
+        assert [event.error for event in events if isinstance(event, Failure)] == ["Odd."]
+        assert len(events) == 5
 
     run(ws_server(server), use)
 
@@ -171,6 +176,45 @@ def test_a_stream_without_its_end_is_lost(ws_server: WsServer) -> None:
             await read(client, [b"\1\0"] * 4)
 
     run(ws_server(server), use)
+
+
+def test_a_stream_that_the_server_ends_is_not_taken_for_whole(ws_server: WsServer) -> None:
+    class Idle(ListeningServer):
+        def listen(self, connection: ServerConnection, side: Side) -> None:
+            side.send("end", audio_ms=1000, text="Hello.", segments=[SEGMENT])
+            connection.close(1001, "idle for 60 s")
+
+    async def use(client: SpeechClient) -> None:
+        async def waiting() -> AsyncIterator[bytes]:
+            yield b"\1\0"
+            await asyncio.Event().wait()
+
+        listening = client.listen(waiting())
+        with pytest.raises(Lost, match="idle for 60 s"):
+            await anext(aiter(listening))
+        assert listening.end is not None
+        assert listening.end.text == "Hello."
+
+    run(ws_server(Idle()), use)
+
+
+def test_a_stream_may_be_finished_before_its_audio(ws_server: WsServer) -> None:
+    server = ListeningServer(*HELLO)
+
+    async def use(client: SpeechClient) -> None:
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(4):
+                yield b"\1\0"
+            await asyncio.Event().wait()
+
+        listening = client.listen(endless())
+        async for event in listening:
+            if isinstance(event, SpeechEnd):
+                await listening.finish()
+        assert listening.end is not None
+
+    run(ws_server(server), use)
+    assert server.commands == ["finish"]
 
 
 def test_what_the_audio_raises_comes_out(ws_server: WsServer) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from websockets.datastructures import Headers
-from websockets.http11 import Request, Response
+from websockets.http11 import Request
 from websockets.sync.server import ServerConnection
 
 from client import (
@@ -32,36 +30,7 @@ from client.tests.session_server import (
     Side,
     speaks_whatever_comes,
 )
-
-Async = Callable[[SpeechClient], Awaitable[None]]
-
-
-def run(uri: str, use: Async, **options: Any) -> None:
-    """Use a client of the server at `uri`, in an event loop."""
-
-    async def main() -> None:
-        url = uri.replace("ws", "http", 1).removesuffix("/ws/tts")
-        async with SpeechClient(url, **options) as client:
-            await use(client)
-
-    asyncio.run(asyncio.wait_for(main(), 20))
-
-
-async def hear(audio: AsyncIterable[bytes], heard: list[bytes]) -> None:
-    async for chunk in audio:
-        heard.append(chunk)
-
-
-async def all_of(audio: AsyncIterable[bytes]) -> bytes:
-    heard: list[bytes] = []
-    await hear(audio, heard)
-    return b"".join(heard)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what the server's thread brings about."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
+from client.tests.using import all_of, busy_door, hear, run, until
 
 
 def test_a_whole_text_is_one_message_and_its_audio_comes_in_order(ws_server: WsServer) -> None:
@@ -243,22 +212,6 @@ def test_leaving_the_client_ends_its_connections(ws_server: WsServer) -> None:
 
     run(ws_server(SessionServer(answer)), use)
     assert gone.wait(5)
-
-
-def busy_door(times: int, retry_after: str = "0") -> Callable[[Any, Request], Response | None]:
-    left = iter(range(times))
-
-    def door(_: ServerConnection, __: Request) -> Response | None:
-        if next(left, None) is None:
-            return None
-        error = {"code": "busy", "message": "All slots are taken.", "request_id": "r7"}
-        body = json.dumps({"error": error}).encode()
-        headers = {"Retry-After": retry_after, "X-Request-ID": "r7", "Content-Length": len(body)}
-        return Response(
-            503, "Service Unavailable", Headers({k: str(v) for k, v in headers.items()}), body
-        )
-
-    return door
 
 
 def test_a_full_server_is_asked_again(ws_server: WsServer) -> None:

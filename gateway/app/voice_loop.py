@@ -12,11 +12,9 @@ what it has; then `transcript` says that the loop is whole, and it closes as the
 from __future__ import annotations
 
 import asyncio
-import time
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import WebSocket
-from pydantic import BaseModel, ValidationError
 from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 
@@ -33,16 +31,16 @@ from common.protocol_echo import (
     parse_echo_command,
     parse_echo_start,
 )
-from common.protocol_session import Cancel, Close, Failure, Frame, GoAway, Ping, Ready, Speak
+from common.protocol_session import Cancel, Close, GoAway, Ping, Ready, Speak
 from common.protocol_stt import Command, Final, ListenEnd, ListenReady
 from common.request_id import adopt, current_request_id
 from common.tasks import until_first
 from common.websocket import GOING_AWAY, NORMAL, SERVICE_RESTART, close
 from gateway.app.settings import GatewaySettings
+from gateway.app.told_client import ToldClient
 from gateway.app.under_way import SpeechUnderWay
 from gateway.app.watched import Closed, WatchedUpstream
 
-M = TypeVar("M", bound=BaseModel)
 log = get_logger(__name__)
 
 _IN_ORDER = {NORMAL, GOING_AWAY, SERVICE_RESTART}
@@ -63,6 +61,7 @@ class VoiceLoop:
         settings: GatewaySettings,
     ) -> None:
         self._client = client
+        self._told = ToldClient(client, settings.idle_timeout_s)
         self._ears = ears
         self._voice = voice
         self._lifecycle = lifecycle
@@ -74,18 +73,18 @@ class VoiceLoop:
         self._ears_closed: Closed | None = None
         self._voice_closed: Closed | None = None
         self._left = False
-        self._writing = asyncio.Lock()
-        self._sending_since: float | None = None
 
     async def run(self) -> None:
         """Serve until all is heard and said, or one of the three goes."""
         try:
             with self._lifecycle.work():
+                # Not in a task of its own: all of this goes by the id that the client may choose.
+                start, ignored = await self._take_start()
                 await until_first(
-                    self._converse(),
+                    self._converse(start, ignored),
                     self._ears.watch(),
                     self._voice.watch(),
-                    self._watch_client(),
+                    self._told.watch(),
                 )
         except Closed as closed:
             await close(self._client, closed.code, closed.reason)
@@ -93,20 +92,32 @@ class VoiceLoop:
             log.debug("loop.client_left")
         except SpeechError as error:
             log.info("loop.broken_off", code=error.code)
-            await self._break_off(error)
+            await self._told.break_off(error)
         except Exception as error:
             log.error("loop.failed", exc_info=error)
-            await self._break_off(Internal(FAULT))
-
-    async def _break_off(self, error: SpeechError) -> None:
-        last = Failure.of(error, current_request_id(), fatal=True)
-        words = last.model_dump(mode="json", exclude_none=True)
-        await close(self._client, error.close_code, error.code, last_words=words)
+            await self._told.break_off(Internal(FAULT))
 
     # --- opening ---
 
-    async def _converse(self) -> None:
-        voice_idle_s = await self._open()
+    async def _take_start(self) -> tuple[EchoStart, list[str]]:
+        """The first message, and what of it is not known."""
+        idle_s = self._settings.idle_timeout_s
+        try:
+            message = await asyncio.wait_for(self._client.receive(), idle_s)
+        except asyncio.TimeoutError:
+            raise Closed(GOING_AWAY, f"idle for {idle_s:g} s") from None
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+        if message.get("text") is None:
+            raise BadRequest('A voice loop begins with a message of the type "start".')
+        value = parse_json_object(message["text"])
+        start = parse_echo_start(value)
+        if start.request_id is not None:
+            adopt(start.request_id)
+        return start, EchoStart.unknown(value)
+
+    async def _converse(self, start: EchoStart, ignored: list[str]) -> None:
+        voice_idle_s = await self._open(start, ignored)
         await until_first(
             self._from_client(),
             self._from_ears(),
@@ -115,46 +126,29 @@ class VoiceLoop:
             self._leave(),
         )
 
-    async def _open(self) -> float:
-        """Take `start`, start both upstreams, answer `ready`; after how long the voice is idle."""
-        value = await self._first_message()
-        start = parse_echo_start(value)
-        if start.request_id is not None:
-            adopt(start.request_id)
+    async def _open(self, start: EchoStart, ignored: list[str]) -> float:
+        """Start both upstreams, answer `ready`; after how long the voice would be idle."""
         own = {"request_id": current_request_id()}
         asked_to_speak = start.to_speak().model_copy(update=own).model_dump_json(exclude_none=True)
         self._speaking.client_sent(asked_to_speak)
         await self._voice.send(asked_to_speak)
         await self._ears.send(start.to_listen().model_copy(update=own).model_dump_json())
-        hears = _as(ListenReady, await self._answer_of(self._ears), self._ears)
-        speaks = _as(Ready, await self._answer_of(self._voice), self._voice)
+        hears = self._ears.fitting(ListenReady, await self._answer_of(self._ears))
+        speaks = self._voice.fitting(Ready, await self._answer_of(self._voice))
         ready = EchoReady(
             **dict(hears),
             voice=Voice(model=speaks.model, audio=speaks.audio),
-        ).model_copy(update={**own, "ignored": EchoStart.unknown(value)})
-        await self._tell(ready)
+        ).model_copy(update={**own, "ignored": ignored})
+        await self._told.tell(ready)
         return speaks.limits.idle_timeout_s
-
-    async def _first_message(self) -> dict[str, Any]:
-        idle_s = self._settings.idle_timeout_s
-        try:
-            message = await asyncio.wait_for(self._client.receive(), idle_s)
-        except asyncio.TimeoutError:
-            raise Closed(GOING_AWAY, f"idle for {idle_s:g} s") from None
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect
-        text = message.get("text")
-        if text is None:
-            raise BadRequest('A voice loop begins with a message of the type "start".')
-        return parse_json_object(text)
 
     async def _answer_of(self, upstream: WatchedUpstream) -> dict[str, Any]:
         """The `ready` of an upstream; if it refuses, the client is told so in its words."""
         try:
             frame = await upstream.receive()
-            message = _message_of(upstream, frame)
+            message = upstream.parsed(frame)
             if message.get("type") == "error":
-                await self._write(frame)
+                await self._told.send(frame)
                 await upstream.receive()
         except ConnectionClosed as closed:
             raise upstream.ending(closed, under_way=True) from None
@@ -177,7 +171,7 @@ class VoiceLoop:
             try:
                 await self._obey(parse_echo_command(value).type)
             except BadRequest as error:
-                await self._tell(Failure.of(error, current_request_id()))
+                await self._told.complain(error)
 
     async def _obey(self, command: str) -> None:
         if command == "cancel":
@@ -195,16 +189,16 @@ class VoiceLoop:
                     await self._all_heard(ending)
                     await asyncio.Event().wait()
                 raise ending from None
-            message = _message_of(self._ears, frame)
+            message = self._ears.parsed(frame)
             kind = message.get("type")
             if kind == "end":
-                self._heard = _as(ListenEnd, message, self._ears)
+                self._heard = self._ears.fitting(ListenEnd, message)
                 continue
             if kind == "speech_start" or (kind == "partial" and message.get("text")):
                 await self._interrupt()
-            await self._write(frame)
+            await self._told.send(frame)
             if kind == "final":
-                await self._take(_as(Final, message, self._ears))
+                await self._take(self._ears.fitting(Final, message))
 
     async def _from_voice(self) -> None:
         while True:
@@ -217,11 +211,11 @@ class VoiceLoop:
                 await self._voice_gone(ending)
                 await asyncio.Event().wait()
             if isinstance(frame, bytes):
-                await self._write(frame)
+                await self._told.send(frame)
                 continue
             self._speaking.service_sent(frame)
-            if _message_of(self._voice, frame).get("type") != "pong":
-                await self._write(frame)
+            if self._voice.parsed(frame).get("type") != "pong":
+                await self._told.send(frame)
 
     # --- what follows from it ---
 
@@ -239,7 +233,7 @@ class VoiceLoop:
         self._held = []
         if self._voice_closed is not None:
             gone = UpstreamFailed("The voice has left; this is not spoken.")
-            await self._tell(Failure.of(gone, current_request_id(), of=id_))
+            await self._told.complain(gone, of=id_)
             return
         spoken = Speak(type="speak", id=id_, text=text).model_dump_json()
         self._speaking.client_sent(spoken)
@@ -278,7 +272,7 @@ class VoiceLoop:
         assert self._ears_closed is not None
         assert self._voice_closed is not None
         heard = self._heard
-        await self._tell(
+        await self._told.tell(
             EchoTranscript(audio_ms=heard.audio_ms, text=heard.text, segments=heard.segments)
         )
         if self._lifecycle.draining.is_set():
@@ -288,7 +282,7 @@ class VoiceLoop:
     async def _leave(self) -> None:
         """When the gateway leaves: say so, hear and say what was said until now, and end."""
         await self._lifecycle.draining.wait()
-        await self._tell(GoAway(deadline_ms=round(self._lifecycle.left_s * 1000)))
+        await self._told.tell(GoAway(deadline_ms=round(self._lifecycle.left_s * 1000)))
         await self._hear_no_more()
         await asyncio.Event().wait()
 
@@ -299,44 +293,3 @@ class VoiceLoop:
             await asyncio.sleep(idle_s / _KEPT_ALIVE_SHARE)
             if self._voice_closed is None:
                 await self._voice.send(ping)
-
-    # --- to the client ---
-
-    async def _tell(self, message: Frame) -> None:
-        await self._write(message.frame())
-
-    async def _write(self, frame: str | bytes) -> None:
-        """Whoever comes meanwhile waits: that is the back-pressure."""
-        kind = "bytes" if isinstance(frame, bytes) else "text"
-        async with self._writing:
-            self._sending_since = time.monotonic()
-            await self._client.send({"type": "websocket.send", kind: frame})
-            self._sending_since = None
-
-    async def _watch_client(self) -> None:
-        """Notice a client that takes nothing."""
-        idle_s = self._settings.idle_timeout_s
-        while True:
-            await asyncio.sleep(idle_s / 4)
-            since = self._sending_since
-            if since is not None and time.monotonic() - since > idle_s:
-                raise Closed(GOING_AWAY, f"took nothing for {idle_s:g} s")
-
-
-def _message_of(upstream: WatchedUpstream, frame: str | bytes) -> dict[str, Any]:
-    """A text frame of an upstream. Raises `UpstreamFailed` if it is none of ours."""
-    try:
-        return parse_json_object(frame)
-    except SpeechError:
-        raise _nonsense(upstream) from None
-
-
-def _as(kind: type[M], message: dict[str, Any], upstream: WatchedUpstream) -> M:
-    try:
-        return kind.model_validate(message)
-    except ValidationError:
-        raise _nonsense(upstream) from None
-
-
-def _nonsense(upstream: WatchedUpstream) -> UpstreamFailed:
-    return UpstreamFailed(f"The {upstream.name} service gave an answer that makes no sense.")

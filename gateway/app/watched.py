@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from common.errors import UpstreamFailed, UpstreamTimeout
+from common.errors import SpeechError, UpstreamFailed, UpstreamTimeout
+from common.protocol import parse_json_object
 from common.websocket import GOING_AWAY, NO_STATUS, NORMAL, SERVICE_RESTART
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Closed(Exception):
@@ -51,6 +56,23 @@ class WatchedUpstream:
             return await self._connection.recv()
         finally:
             self._waiting_since = None
+
+    def parsed(self, frame: str | bytes) -> dict[str, Any]:
+        """A frame as a message. Raises `UpstreamFailed` if it is none."""
+        try:
+            return parse_json_object(frame)
+        except SpeechError:
+            raise self.nonsense() from None
+
+    def fitting(self, kind: type[M], message: dict[str, Any]) -> M:
+        """A message as a `kind`. Raises `UpstreamFailed` if it does not fit."""
+        try:
+            return kind.model_validate(message)
+        except ValidationError:
+            raise self.nonsense() from None
+
+    def nonsense(self) -> UpstreamFailed:
+        return UpstreamFailed(f"The {self.name} service gave an answer that makes no sense.")
 
     def ending(self, closed: ConnectionClosed, *, under_way: bool) -> Closed | UpstreamFailed:
         """What the end of the connection means; `under_way`: whether it was done by then."""

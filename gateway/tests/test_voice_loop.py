@@ -10,13 +10,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
 from client import SpeechClient
-from common.protocol_echo import EchoEvent
 from common.protocol_session import Begin, End
 from common.protocol_stt import Final
 from gateway.tests.conftest import Serve
@@ -184,6 +184,18 @@ def test_what_cannot_be_begun_is_told_with_its_reason(
     assert (message["code"], closed_with) == ("bad_request", close_code)
 
 
+def test_one_request_id_names_all_of_it(serve: Serve) -> None:
+    with open_loop(serve(), request_id="r7") as loop:
+        ready = loop.read()
+        assert isinstance(ready, dict)
+        assert ready["request_id"] == "r7"
+        loop.send("dance")
+        assert loop.read_until("error")["request_id"] == "r7"
+        loop.ws.send("nonsense")
+        message, closed_with = closing_of(loop.ws)
+    assert (message["request_id"], message["fatal"], closed_with) == ("r7", True, 1007)
+
+
 def test_a_message_that_is_none_does_not_end_it(serve: Serve) -> None:
     with open_loop(serve()) as loop:
         loop.send("dance")
@@ -288,7 +300,7 @@ def test_a_voice_that_has_long_nothing_to_say_is_kept(serve: Serve, tts: Served)
 
 def test_the_client_library_hears_both(serve: Serve) -> None:
     at = serve()
-    events: list[EchoEvent] = []
+    events: list[BaseModel] = []
     audio = b""
 
     async def use() -> None:
