@@ -81,7 +81,10 @@ class Sessions:
 
     def give_back(self, session: Session, *, cancel: str | None = None) -> None:
         """Its utterance is over, or is to be cancelled by this id."""
-        self._in_background(self._cancel_and_keep(session, cancel))
+        if cancel is None:
+            self._keep(session)
+        else:
+            self._in_background(self._cancel_and_keep(session, cancel))
 
     def drop(self, session: Session) -> None:
         """It cannot be used any more."""
@@ -89,7 +92,8 @@ class Sessions:
 
     async def close(self) -> None:
         """Close all; utterances that are being spoken are cancelled by that."""
-        await asyncio.gather(*self._giving_back)
+        while self._giving_back:
+            await asyncio.gather(*self._giving_back)
         sessions = [*self._idle, *self._in_use]
         await asyncio.gather(*(self._close(session) for session in sessions))
 
@@ -99,13 +103,14 @@ class Sessions:
         self._giving_back.add(task)
         task.add_done_callback(self._giving_back.discard)
 
-    async def _cancel_and_keep(self, session: Session, cancel: str | None) -> None:
-        if cancel is not None:
-            with suppress(ClientError):
-                message = Cancel(type="cancel", id=cancel)
-                await session.connection.send(message.model_dump())
+    async def _cancel_and_keep(self, session: Session, id_: str) -> None:
+        with suppress(ClientError):
+            await session.connection.send(Cancel(type="cancel", id=id_).model_dump())
+        self._keep(session)
+
+    def _keep(self, session: Session) -> None:
         if session.leaving or not session.connection.is_open:
-            await self._close(session)
+            self.drop(session)
             return
         self._in_use.discard(session)
         self._idle = [s for s in self._idle if s.connection.is_open] + [session]
