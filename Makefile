@@ -4,7 +4,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := common tts_service asr_service gateway client deploy tests tests_containers bench
+PACKAGES := common tts_service asr_service gateway client deploy tests tests_clients tests_containers bench
 # The stamps are written by deploy/setup.py; `dev` includes `run`.
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
@@ -14,12 +14,15 @@ TORCH := 2.13.0
 VOICES_RUN := $(VOICES)/.voices-installed
 VOICES_DEV := $(VOICES)/.voices-dev-installed
 
+CLIENTS := .venv-clients
+CLIENTS_RUN := $(CLIENTS)/.clients-installed
+
 # Settings of the containers that may be given to make, as in `make up TTS_REPLICAS=3`.
 export OVERLAY TTS_REPLICAS ASR_REPLICAS
 
 .PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
 .PHONY: build up down logs logs-tts logs-asr logs-gateway swarm-deploy test-containers
-.PHONY: voice test-voices bench-tacotron
+.PHONY: test-clients voice test-voices bench-tacotron test-speech bench-listening
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +72,15 @@ swarm-deploy: ## run or update the fleet on a Docker Swarm, from one of its mana
 test: $(DEV) ## run all tests, two at a time
 	$(PY) -m pytest --numprocesses 2 --dist worksteal
 
+test-speech: $(DEV) ## listen to human speech, which is fetched once (from packages of Debian)
+	OMP_NUM_THREADS=1 $(PY) -m pytest asr_service/tests_speech
+
+bench-listening: $(DEV) ## measure recognition against plain faster-whisper, on the same speech
+	$(PY) -m bench.listening
+
+test-clients: $(DEV) $(CLIENTS_RUN) ## have Pipecat speak and listen through a fleet (installs it: 420 MB)
+	CLIENTS_PYTHON=$(CLIENTS)/bin/python $(PY) -m pytest tests_clients
+
 test-containers: $(DEV) ## build the images and test them, with an engine of its own where there is none
 	$(PY) -m deploy.ci $(PY) -m pytest -p no:cacheprovider tests_containers
 
@@ -100,6 +112,8 @@ pins: $(DEV) ## renew constraints.txt from pyproject.toml (UPGRADE=1: all to the
 		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints.txt
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra voices-dev \
 		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints-voices.txt
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --extra clients \
+		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints-clients.txt
 	@# Coqui leaves torch to the user, so no package asks for it and the line is written by hand.
 	echo "torch==$(TORCH)" >> constraints-voices.txt
 
@@ -113,6 +127,9 @@ $(RUN): pyproject.toml constraints.txt
 
 $(DEV): pyproject.toml constraints.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py dev --venv $(VENV)
+
+$(CLIENTS_RUN): pyproject.toml constraints-clients.txt
+	@python=$$(deploy/find_python) && "$$python" deploy/setup.py clients --venv $(CLIENTS)
 
 $(VOICES_RUN): pyproject.toml constraints-voices.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices --venv $(VOICES)

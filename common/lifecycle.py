@@ -35,6 +35,7 @@ class Lifecycle:
         self.reason = "starting"
         self.draining = asyncio.Event()
         self._drain_seconds = drain_seconds
+        self._deadline = 0.0
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -46,6 +47,11 @@ class Lifecycle:
     def under_way(self) -> int:
         """How many pieces of work would be waited for."""
         return self._under_way
+
+    @property
+    def left_s(self) -> float:
+        """While draining: how long the work under way has yet."""
+        return max(0.0, self._deadline - time.monotonic())
 
     def loading(self, what: str) -> None:
         self.state, self.reason = "loading", what
@@ -82,6 +88,7 @@ class Lifecycle:
     async def drain(self) -> None:
         """Refuse new work and wait for what is under way, `DRAIN_SECONDS` at most."""
         self.state, self.reason = "draining", "shutting down"
+        self._deadline = time.monotonic() + self._drain_seconds
         self.draining.set()
         started = time.perf_counter()
         log.info("drain.begin", under_way=self._under_way, deadline_s=self._drain_seconds)

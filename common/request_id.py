@@ -10,9 +10,10 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.protocol import SANE
+
 HEADER = "X-Request-ID"
 
-_SANE = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _current: ContextVar[str] = ContextVar("request_id", default="")
 _ANSWERS = {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 
@@ -20,6 +21,13 @@ _ANSWERS = {"http.response.start", "websocket.accept", "websocket.http.response.
 def current_request_id() -> str:
     """The id of the request that the running task serves, or an empty string outside of one."""
     return _current.get()
+
+
+def adopt(request_id: str) -> None:
+    """Let the running task, and those that it starts, go by this id."""
+    # Each request runs in a task of its own, so nothing has to be reset afterwards.
+    _current.set(request_id)
+    structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
 class RequestIdMiddleware:
@@ -37,10 +45,8 @@ class RequestIdMiddleware:
             await self.app(scope, receive, send)
             return
         given = Headers(scope=scope).get(HEADER, "")
-        request_id = given if _SANE.fullmatch(given) else uuid.uuid4().hex
-        # Each request runs in a task of its own, so nothing has to be reset afterwards.
-        _current.set(request_id)
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        request_id = given if re.fullmatch(SANE, given) else uuid.uuid4().hex
+        adopt(request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in _ANSWERS:

@@ -25,9 +25,12 @@ async def refuse(websocket: WebSocket, error: SpeechError) -> None:
     await websocket.send_denial_response(error_response(error))
 
 
-async def break_off(websocket: WebSocket, error: SpeechError) -> None:
-    """Tell a client what went wrong, and close with the code of `error`."""
-    frame = error.frame(current_request_id())
+async def break_off(websocket: WebSocket, error: SpeechError, *, session: bool = False) -> None:
+    """Tell a client what went wrong, and close with the code of `error`.
+
+    In a session, where other errors are not, this one is marked as `fatal`.
+    """
+    frame = error.frame(current_request_id()) | ({"fatal": True} if session else {})
     await close(websocket, error.close_code, error.code, last_words=frame)
 
 

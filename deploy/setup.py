@@ -4,6 +4,7 @@
     python3 deploy/setup.py dev            that, and what tests and lint need
     python3 deploy/setup.py dev --venv .venv-3.10
     python3 deploy/setup.py voices --venv .venv-voices    what prepares voices (torch, Coqui)
+    python3 deploy/setup.py clients --venv .venv-clients  Pipecat, which the fleet is tried with
 
 Uses nothing but the standard library: it runs before anything is installed. What goes wrong ends in
 a sentence that says what to do; all that pip says is in `setup.log` in the environment. A stamp in
@@ -26,11 +27,17 @@ INCLUDED = {
     "dev": ("run", "dev"),
     "voices": ("voices",),
     "voices-dev": ("voices", "voices-dev"),
+    "clients": ("clients",),
 }
 """Each extra with those that come with it: their stamps are written too."""
 
-CONSTRAINTS = {"voices": "constraints-voices.txt", "voices-dev": "constraints-voices.txt"}
-"""Where an extra's versions are pinned, if not in constraints.txt: torch stays out of that one."""
+CONSTRAINTS = {
+    "voices": "constraints-voices.txt",
+    "voices-dev": "constraints-voices.txt",
+    "clients": "constraints-clients.txt",
+}
+"""Where an extra's versions are pinned, if not in constraints.txt: torch stays out of that one, and
+other people's clients want versions of their own."""
 
 FIRST = {"voices": ("torch", "six"), "voices-dev": ("torch", "six")}
 """Installed before the extra. Coqui leaves torch to the user, who may want a build of their own:

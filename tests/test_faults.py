@@ -247,7 +247,7 @@ def test_a_full_tts_refuses_and_the_waiting_are_served(start_fleet: StartFleet) 
 
 
 def test_a_full_asr_refuses_at_once(start_fleet: StartFleet) -> None:
-    fleet = start_fleet(ASR_WORKERS="1", ASR_QUEUE="0")
+    fleet = start_fleet(ASR_WORKERS="1", ASR_MAX_BATCH="1", ASR_QUEUE="0")
     pcm = say(fleet, LONG)[: 25 * 32000]
     url = f"{fleet.url('gateway')}/api/stt/bytes"
     with ThreadPoolExecutor(1) as threads:

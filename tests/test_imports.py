@@ -19,6 +19,10 @@ OTHERS = {"tts_service", "asr_service", "gateway", "client"}
         ("gateway.app.main", OTHERS - {"gateway"} | MODELS | {"numpy", "soxr"}),
         ("tts_service.app.main", OTHERS - {"tts_service"} | MODELS),
         ("asr_service.app.main", OTHERS - {"asr_service"} | MODELS),
+        (
+            "client",
+            OTHERS - {"client"} | MODELS | {"fastapi", "numpy", "soundfile", "starlette", "tqdm"},
+        ),
         ("client.stream_tts", OTHERS - {"client"} | MODELS | {"fastapi", "uvicorn"}),
         ("common.serve", OTHERS | MODELS | {"numpy"}),
     ],

@@ -73,6 +73,15 @@ def test_what_a_service_imports_is_in_its_image(name: str) -> None:
     assert f"{package.split('.')[0]}.app.main" in imported
 
 
+def test_what_was_left_out_of_the_voice_is_not_missed() -> None:
+    """The voice's package would quietly take a slower Fourier transform."""
+    said = docker(
+        *("run", "--rm", image("tts"), "python", "-c"),
+        "import hibari.dsp, av; print(hibari.dsp.FFT_BACKEND)",
+    )
+    assert said.strip() == "scipy"
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_an_image_runs_as_a_number_that_is_not_root(name: str) -> None:
     user = docker("image", "inspect", "--format", "{{.Config.User}}", image(name))

@@ -8,6 +8,9 @@ from fastapi import FastAPI
 
 from asr_service.app import routes
 from asr_service.app.engine import Engine
+from asr_service.app.live import routes as live_routes
+from asr_service.app.live.service import LiveService
+from asr_service.app.live.vad import SileroVoiceActivity, VoiceActivity
 from asr_service.app.service import RecognitionService
 from asr_service.app.settings import AsrSettings
 from common.app import create_app
@@ -17,19 +20,31 @@ from common.model import model_loaded_in_background
 from common.settings import load_settings
 
 
-def build(settings: AsrSettings, load: Callable[[], Engine]) -> FastAPI:
-    """The app, listening with the recognizer that `load` loads."""
+def build(
+    settings: AsrSettings,
+    load: Callable[[], Engine],
+    new_activity: Callable[[], VoiceActivity] = SileroVoiceActivity,
+) -> FastAPI:
+    """The app, listening with the recognizer that `load` loads.
+
+    `new_activity` gives what hears in a live stream whether somebody speaks.
+    """
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
     service = RecognitionService(settings, lifecycle)
+    live = LiveService(service, new_activity)
+
+    async def stop() -> None:
+        await live.stop()
+        await service.stop()
 
     return create_app(
         service="asr",
         summary="Speech to text with times.",
         settings=settings,
         lifecycle=lifecycle,
-        routers=[health_router("asr", lifecycle), routes.router(service)],
+        routers=[health_router("asr", lifecycle), routes.router(service), live_routes.router(live)],
         run=lambda: model_loaded_in_background(
-            lifecycle, settings.asr_model, load=load, use=service.use, stop=service.stop
+            lifecycle, settings.asr_model, load=load, use=service.use, stop=stop
         ),
     )
 
@@ -42,11 +57,13 @@ def _from_environment() -> FastAPI:
         from asr_service.app.weights import resolve
         from asr_service.app.whisper import WhisperEngine
 
+        SileroVoiceActivity()  # its graph is loaded with the first one
         return WhisperEngine(
             resolve(settings.asr_model),
             compute_type=settings.asr_compute_type,
             workers=settings.asr_workers,
             threads_per_worker=settings.asr_threads_per_worker,
+            window=settings.asr_window,
         )
 
     return build(settings, load)

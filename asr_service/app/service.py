@@ -1,18 +1,18 @@
-"""What stands between the routes and the recognizer: who is let in, and on which thread it runs."""
+"""What stands between the routes and the recognizer: who is let in, and what they ask for."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from asr_service.app.batching import Workers
 from asr_service.app.engine import Decode, Engine, RecognitionOptions
 from asr_service.app.settings import AsrSettings
 from common.admission import Admission
-from common.errors import BadRequest, RecognitionFailed, SpeechError
+from common.catalogue import LoadedModel
+from common.errors import BadRequest
 from common.lifecycle import Lifecycle
 from common.logger import get_logger, text_field
 from common.protocol import Segment, Transcript
@@ -21,27 +21,40 @@ log = get_logger(__name__)
 
 
 class RecognitionService:
-    """A recognizer that is loading or loaded, and `ASR_WORKERS` threads to run it on."""
+    """A recognizer that is loading or loaded, and the workers that it runs on."""
 
     def __init__(self, settings: AsrSettings, lifecycle: Lifecycle) -> None:
         self.settings = settings
         self.lifecycle = lifecycle
-        self.admission = Admission(slots=settings.asr_workers, queue=settings.asr_queue)
+        self.admission = Admission(
+            slots=settings.asr_workers * settings.asr_max_batch, queue=settings.asr_queue
+        )
         self._engine: Engine | None = None
-        self._workers = ThreadPoolExecutor(settings.asr_workers, thread_name_prefix="recognition")
+        self._workers: Workers | None = None
 
     def use(self, engine: Engine) -> None:
         """Listen with `engine` from now on; it is loaded and warm."""
         self._engine = engine
+        self._workers = Workers(
+            engine, workers=self.settings.asr_workers, max_batch=self.settings.asr_max_batch
+        )
 
     async def stop(self) -> None:
-        """Take no more work; what runs ends with its window."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        """Take no more work; what runs ends with its batch."""
+        if self._workers is not None:
+            await asyncio.to_thread(self._workers.stop)
 
     def check_open(self) -> None:
         """Raise `Loading`, `Draining` or `Busy` if a request would be refused now."""
         self.lifecycle.check()
         self.admission.check()
+
+    @property
+    def model(self) -> LoadedModel:
+        """The recognizer that is loaded. Raises `Loading` or `Draining`."""
+        self.lifecycle.check()
+        assert self._engine is not None
+        return LoadedModel(name=self.settings.asr_model, languages=list(self._engine.languages))
 
     def check_language(self, language: str) -> None:
         """Raise `BadRequest` unless the model understands `language`."""
@@ -51,6 +64,12 @@ class RecognitionService:
             raise BadRequest(
                 f"lang: {language!r} is not a language of this model; it has: {known}."
             )
+
+    @property
+    def workers(self) -> Workers:
+        """The workers of the loaded recognizer. Whoever submits to them bounds how often."""
+        assert self._workers is not None, "the lifecycle is asked before the workers are"
+        return self._workers
 
     @asynccontextmanager
     async def listen(
@@ -64,25 +83,13 @@ class RecognitionService:
         with self.lifecycle.work():
             async with self.admission.slot() as queued_ms:
                 log.debug("recognition.begin", queued_ms=round(queued_ms, 1))
-                cancelled = threading.Event()
-                found: asyncio.Queue[Segment | None] = asyncio.Queue()
-                loop = asyncio.get_running_loop()
-
-                def tell(segment: Segment) -> None:
-                    loop.call_soon_threadsafe(found.put_nowait, segment)
-
-                work = loop.run_in_executor(
-                    self._workers, self._work, decode, options, cancelled, tell
-                )
-                work.add_done_callback(lambda _: found.put_nowait(None))
+                recognition = self.workers.submit(decode, options)
                 try:
-                    yield _until_done(found, work)
+                    yield recognition
                 finally:
-                    # The slot is kept until the thread is free: it is what the slot stands for.
-                    cancelled.set()
-                    await asyncio.wait({work})
-                    if not work.cancelled():
-                        work.exception()
+                    # The slot is kept until the workers are free of it: that is what it stands for.
+                    recognition.cancel()
+                    await recognition.let_go()
 
     async def recognize(self, decode: Decode, options: RecognitionOptions) -> Transcript:
         """All of it as one transcript. Raises as `listen` and its iteration do."""
@@ -96,28 +103,3 @@ class RecognitionService:
             **text_field(self.settings, transcript.text),
         )
         return transcript
-
-    def _work(
-        self,
-        decode: Decode,
-        options: RecognitionOptions,
-        cancelled: threading.Event,
-        tell: Callable[[Segment], object],
-    ) -> None:
-        assert self._engine is not None
-        for segment in self._engine.recognize(decode(cancelled), options, cancelled):
-            tell(segment)
-
-
-async def _until_done(
-    found: asyncio.Queue[Segment | None], work: asyncio.Future[None]
-) -> AsyncIterator[Segment]:
-    while (segment := await found.get()) is not None:
-        yield segment
-    try:
-        work.result()
-    except SpeechError:
-        raise
-    except Exception as error:
-        log.error("recognition.failed", exc_info=error)
-        raise RecognitionFailed("The recognizer failed on this audio.") from error

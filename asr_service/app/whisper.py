@@ -1,30 +1,53 @@
-"""The recognizer: faster-whisper, PCM in, text with times out.
+"""The recognizer: Whisper, PCM in, text with times out.
 
+faster-whisper has the features, the tokenizer, the voice activity and the alignment of words;
+CTranslate2's model is driven directly, because faster-whisper encodes 30 s of one recording always.
 Everything here computes: call it from a worker thread.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import ctranslate2
 import numpy as np
 from faster_whisper import WhisperModel
+from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import Segment as WhisperSegment
+from faster_whisper.transcribe import Word as WhisperWord
+from faster_whisper.transcribe import get_suppressed_tokens, restore_speech_timestamps
 
-from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionCancelled, RecognitionOptions
+from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionOptions, Window
+from asr_service.app.generation import Generator, Said, rows_of
+from asr_service.app.windows import FRAMES_PER_SECOND, WindowPolicy, frames_to_encode, pieces
 from common.audio import Samples
+from common.errors import UndecodableAudio
 from common.protocol import Segment, Word
+
+TIMESTAMP_S = 0.02
+MAX_PROMPT_TOKENS = 110
+"""Of the prompt, and as many of the hot words: the decoder must have room for what is said."""
+PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
+"""Punctuation that belongs to the word after it, and to the one before it."""
 
 
 class WhisperEngine:
     """A loaded Whisper model that `workers` threads may use at once."""
 
     def __init__(
-        self, weights: Path, *, compute_type: str, workers: int, threads_per_worker: int
+        self,
+        weights: Path,
+        *,
+        compute_type: str,
+        workers: int,
+        threads_per_worker: int,
+        window: WindowPolicy = "adaptive",
     ) -> None:
-        self._model = WhisperModel(
+        self._whisper = WhisperModel(
             str(weights),
             device="cpu",
             compute_type=compute_type,
@@ -32,53 +55,163 @@ class WhisperEngine:
             num_workers=workers,
             local_files_only=True,
         )
-        self.languages: tuple[str, ...] = tuple(self._model.supported_languages)
+        self._model = self._whisper.model
+        self._window: WindowPolicy = window
+        self._tools = lru_cache(maxsize=None)(self._make_tools)
+        self.languages: tuple[str, ...] = tuple(self._whisper.supported_languages)
         # The first use of the model and of the voice activity filter loads what they need.
-        warm_up = np.zeros(SAMPLE_RATE_HZ, np.float32)
-        list(self.recognize(warm_up, RecognitionOptions(), threading.Event()))
+        silence = np.zeros(SAMPLE_RATE_HZ, np.float32)
+        list(pieces(silence, vad=True, policy=window))
+        without_vad = RecognitionOptions(vad=False)
+        list(self.recognize([*self.windows(silence, without_vad, threading.Event())]))
 
-    def recognize(
+    def windows(
         self, samples: Samples, options: RecognitionOptions, cancelled: threading.Event
-    ) -> Iterator[Segment]:
-        """See `Engine.recognize`; cancelling takes effect between two 30 s windows."""
-        if cancelled.is_set():
-            raise RecognitionCancelled
-        found, _ = self._model.transcribe(
-            samples,
-            language=options.language,
+    ) -> Iterator[Window]:
+        """See `Engine.windows`."""
+        if not np.isfinite(samples).all():
+            raise UndecodableAudio("The audio holds samples that are no finite numbers.")
+        for spans in pieces(samples, vad=options.vad, policy=self._window):
+            heard = [samples[begin:end] for begin, end in spans]
+            features = self._whisper.feature_extractor(
+                heard[0] if len(heard) == 1 else np.concatenate(heard)
+            )[:, :-1]
+            frames = frames_to_encode(features.shape[1], self._window)
+            padded = np.zeros((features.shape[0], frames), np.float32)
+            padded[:, : features.shape[1]] = features[:, :frames]
+            yield Window(padded, spans, options, cancelled)
+
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
+        """See `Engine.recognize`."""
+        batch_features = np.stack([window.features for window in batch])
+        options = batch[0].options
+        tokenizer, generator = self._tools(options.language)
+        encoded = self._model.encode(ctranslate2.StorageView.from_array(batch_features))
+        settled = generator.generate(
+            encoded,
+            self._prompt(tokenizer, options),
+            seconds=max(_seconds(window) for window in batch),
             beam_size=options.beam_size,
-            word_timestamps=options.words,
-            initial_prompt=options.prompt,
-            hotwords=options.hotwords,
-            vad_filter=options.vad,
+            wanted=lambda i: not batch[i].cancelled.is_set(),
         )
-        return to_segments(found, _duration_ms(samples), cancelled)
+        for said in settled:
+            rows = list(said)
+            parts = [
+                _split(said[row], tokenizer.timestamp_begin, _seconds(batch[row])) for row in rows
+            ]
+            if options.words:
+                self._add_words(parts, tokenizer, encoded, batch, rows)
+            for row, made in zip(rows, parts, strict=True):
+                yield row, list(_to_segments(made, tokenizer, batch[row]))
+
+    def _make_tools(self, language: str) -> tuple[Tokenizer, Generator]:
+        tokenizer = Tokenizer(
+            self._whisper.hf_tokenizer,
+            self._model.is_multilingual,
+            task="transcribe",
+            language=language,
+        )
+        suppressed = get_suppressed_tokens(tokenizer, [-1])
+        return tokenizer, Generator(self._model, tokenizer, suppressed)
+
+    def _prompt(self, tokenizer: Tokenizer, options: RecognitionOptions) -> list[int]:
+        before: list[int] = []
+        if options.hotwords:
+            before += tokenizer.encode(" " + options.hotwords.strip())[:MAX_PROMPT_TOKENS]
+        if options.prompt:
+            before += tokenizer.encode(" " + options.prompt.strip())[-MAX_PROMPT_TOKENS:]
+        return [*([tokenizer.sot_prev, *before] if before else []), *tokenizer.sot_sequence]
+
+    def _add_words(
+        self,
+        parts: list[list[dict[str, Any]]],
+        tokenizer: Tokenizer,
+        encoded: ctranslate2.StorageView,
+        batch: Sequence[Window],
+        rows: list[int],
+    ) -> None:
+        """Put words with their times into `parts`, which are those of `rows`."""
+        speaking = [(row, made) for row, made in zip(rows, parts, strict=True) if made]
+        if speaking:
+            self._whisper.add_word_timestamps(
+                [made for _, made in speaking],
+                tokenizer,
+                rows_of(encoded, [row for row, _ in speaking]),
+                [round(_seconds(batch[row]) * FRAMES_PER_SECOND) for row, _ in speaking],
+                PREPENDED,
+                APPENDED,
+                0.0,
+            )
 
 
-def _duration_ms(samples: Samples) -> int:
-    return int(len(samples) * 1000 // SAMPLE_RATE_HZ)
+def _seconds(window: Window) -> float:
+    return sum(end - begin for begin, end in window.spans) / SAMPLE_RATE_HZ
 
 
-def to_segments(
-    found: Iterable[WhisperSegment], audio_ms: int, cancelled: threading.Event
+def _split(said: Said, timestamp_begin: int, seconds: float) -> list[dict[str, Any]]:
+    """What is said between timestamps, in the shape in which faster-whisper aligns words.
+
+    Text after the last timestamp lasts until the end: cuts lie in pauses, so it is whole.
+    """
+    made = []
+    start, text = 0.0, []
+    for token in said.tokens:
+        if token < timestamp_begin:
+            text.append(token)
+            continue
+        at = min((token - timestamp_begin) * TIMESTAMP_S, seconds)
+        if text:
+            made.append({"seek": 0, "start": start, "end": at, "tokens": text})
+            text = []
+        start = at
+    if text:
+        made.append({"seek": 0, "start": start, "end": seconds, "tokens": text})
+    return [] if said.nothing else made
+
+
+def _to_segments(
+    made: list[dict[str, Any]], tokenizer: Tokenizer, window: Window
 ) -> Iterator[Segment]:
-    """Whisper's segments in the shape of the contract: in ms, in order, within the audio.
+    """The segments of a window in the times of its recording."""
+    found = [
+        WhisperSegment(
+            id=0,
+            seek=0,
+            start=part["start"],
+            end=part["end"],
+            text=tokenizer.decode(part["tokens"]),
+            tokens=part["tokens"],
+            avg_logprob=0.0,
+            compression_ratio=0.0,
+            no_speech_prob=0.0,
+            words=[WhisperWord(**word) for word in part["words"]] if "words" in part else None,
+            temperature=None,
+        )
+        for part in made
+    ]
+    spans = [{"start": begin, "end": end} for begin, end in window.spans]
+    first_ms, last_ms = (
+        sample * 1000 // SAMPLE_RATE_HZ for sample in (window.spans[0][0], window.spans[-1][1])
+    )
+    return to_segments(restore_speech_timestamps(found, spans, SAMPLE_RATE_HZ), first_ms, last_ms)
+
+
+def to_segments(found: Iterable[WhisperSegment], first_ms: int, last_ms: int) -> Iterator[Segment]:
+    """Whisper's segments in the shape of the contract: in ms, in order, between the two times.
 
     A segment without a letter or digit is what the model makes of a noise, and is dropped.
     """
-    earliest = 0
+    earliest = first_ms
 
     def within(start_s: float, end_s: float, earliest: int, latest: int) -> tuple[int, int]:
         start = min(max(round(start_s * 1000), earliest), latest)
         return start, min(max(round(end_s * 1000), start), latest)
 
     for segment in found:
-        if cancelled.is_set():
-            raise RecognitionCancelled
         text = segment.text.strip()
         if not any(c.isalnum() for c in text):
             continue
-        start, end = within(segment.start, segment.end, earliest, audio_ms)
+        start, end = within(segment.start, segment.end, earliest, last_ms)
         words: list[Word] | None = None
         if segment.words is not None:
             words, after = [], start

@@ -13,6 +13,7 @@ TABLE = [
     (errors.TooLarge, 413, 1009, "too_large"),
     (errors.UndecodableAudio, 415, 1003, "undecodable_audio"),
     (errors.RateLimited, 429, 1013, "rate_limited"),
+    (errors.QueueFull, 429, 1013, "queue_full"),
     (errors.SynthesisFailed, 500, 1011, "synthesis_failed"),
     (errors.RecognitionFailed, 500, 1011, "recognition_failed"),
     (errors.UpstreamFailed, 502, 1011, "upstream_failed"),

@@ -51,7 +51,10 @@ def tts(stack: ExitStack, voice: FakeVoice) -> Served:
 
 @pytest.fixture
 def asr(stack: ExitStack, recognizer: FakeRecognizer) -> Served:
-    app = build_asr(AsrSettings(asr_workers=1, asr_queue=0, asr_max_seconds=10), lambda: recognizer)
+    app = build_asr(
+        AsrSettings(asr_workers=1, asr_max_batch=1, asr_queue=0, asr_max_seconds=10),
+        lambda: recognizer,
+    )
     at = stack.enter_context(served(app))
     stack.callback(recognizer.gate.set)
     return at

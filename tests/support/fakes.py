@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionCancelled, RecognitionOptions
+from asr_service.app.engine import (
+    SAMPLE_RATE_HZ,
+    RecognitionCancelled,
+    RecognitionOptions,
+    Window,
+)
 from common.audio import Samples
-from common.protocol import Segment
-from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
+from common.protocol import Segment, Word
+from tts_service.app.engines.base import NOBODY, Listener, Notice, SynthesisError
 
 SAMPLES_PER_CHARACTER = 800
 """Of the fake voice at 16 kHz: 50 ms a character."""
@@ -26,7 +31,8 @@ def tone_of(text: str) -> float:
 class FakeVoice:
     """Speaks each piece as a constant whose height tells the text, 10 characters a step.
 
-    Text that holds `FAIL` fails after a step. While `gate` is cleared, no step returns.
+    Text that holds `FAIL` fails after a step, `BABBLE` brings a notice 100 ms into it. While `gate`
+    is cleared, no step returns.
     """
 
     name: str = "fake"
@@ -54,6 +60,8 @@ class FakeVoice:
         listener: Listener = NOBODY,
     ) -> Generator[Samples, None, None]:
         self.open_generators += 1
+        if "BABBLE" in text:
+            listener.notice(Notice("stalled", "The fake voice was told to babble.", 1600))
         try:
             for start in range(0, len(text), 10):
                 self.gate.wait()
@@ -87,17 +95,35 @@ class FakeRecognizer:
     def __post_init__(self) -> None:
         self.gate.set()
 
-    def recognize(
+    def windows(
         self, samples: Samples, options: RecognitionOptions, cancelled: threading.Event
-    ) -> Iterator[Segment]:
+    ) -> Iterator[Window]:
+        yield Window(samples[None], ((0, len(samples)),), options, cancelled)
+
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
         self.entered.set()
         while not self.gate.wait(0.005):
-            if cancelled.is_set():
+            if all(window.cancelled.is_set() for window in batch):
                 self.was_cancelled.set()
                 raise RecognitionCancelled
-        self.heard.append((len(samples), options))
+        for index, window in enumerate(batch):
+            yield index, self._hear(window)
+
+    def _hear(self, window: Window) -> list[Segment]:
+        samples = window.features[0]
+        self.heard.append((len(samples), window.options))
         if samples[0] == -1.0:
             raise RuntimeError("the fake recognizer was told to fail")
-        if samples.any():
-            end_ms = len(samples) * 1000 // SAMPLE_RATE_HZ
-            yield Segment(start_ms=0, end_ms=end_ms, text=f"{len(samples)} samples")
+        if not samples.any():
+            return []
+        start_ms, end_ms = (
+            s * 1000 // SAMPLE_RATE_HZ for s in (window.spans[0][0], window.spans[-1][1])
+        )
+        text = f"{len(samples)} samples"
+        words = None
+        if window.options.words:
+            words = [
+                Word(start_ms=start_ms, end_ms=end_ms, text=word, probability=1.0)
+                for word in text.split()
+            ]
+        return [Segment(start_ms=start_ms, end_ms=end_ms, text=text, words=words)]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ class Served:
     app: FastAPI
     port: int
     host: str = "127.0.0.1"
+    loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def http(self) -> str:
@@ -31,6 +34,19 @@ class Served:
     @property
     def ws(self) -> str:
         return f"ws://{self.host}:{self.port}"
+
+    def leave(self) -> None:
+        """Have the service leave, as a signal would, but stay served."""
+        assert self.loop is not None
+        asyncio.run_coroutine_threadsafe(self.app.state.lifecycle.drain(), self.loop)
+
+
+class _Server(uvicorn.Server):
+    loop: asyncio.AbstractEventLoop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self.loop = asyncio.get_running_loop()
+        await super().startup(sockets)
 
 
 @contextmanager
@@ -42,12 +58,12 @@ def served(
     handlers = logging.getLogger().handlers[:]
     listener = bind(host, port)
     port = listener.getsockname()[1]
-    server = uvicorn.Server(uvicorn_config(app))
+    server = _Server(uvicorn_config(app))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
         wait_until_ok(f"http://{host}:{port}/{'readyz' if ready else 'healthz'}")
-        yield Served(app, port, host)
+        yield Served(app, port, host, server.loop)
     finally:
         server.should_exit = True
         thread.join(30)

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from common.admission import Admission
+from common.catalogue import LoadedVoice
 from common.errors import EmptyText, TooLarge
 from common.lifecycle import Lifecycle
 from common.logger import get_logger
-from common.pcm import PcmFormat
 from tts_service.app.engines.base import Engine, Listener, Notice
+from tts_service.app.feed import TextFeed
 from tts_service.app.scheduler import Scheduler, Stream
 from tts_service.app.settings import TtsSettings
 from tts_service.app.text import split
-from tts_service.app.utterance import SpeechOptions, utter
+from tts_service.app.utterance import SpeechOptions, Step, speak_pieces, utter
 
 log = get_logger(__name__)
+
+LANGUAGES = ("en",)
+"""Of all voices that there are."""
+
+T = TypeVar("T")
 
 
 class SpeechService:
@@ -50,6 +57,17 @@ class SpeechService:
         self.lifecycle.check()
         self.admission.check()
 
+    @property
+    def voice(self) -> LoadedVoice:
+        """The voice that is loaded. Raises `Loading` or `Draining`."""
+        self.lifecycle.check()
+        assert self._engine is not None
+        return LoadedVoice(
+            name=self._engine.name,
+            sample_rate=self._engine.sample_rate_hz,
+            languages=list(LANGUAGES),
+        )
+
     def check_text(self, text: str) -> None:
         """Raise `EmptyText` or `TooLarge` for what can be refused without asking the voice."""
         if not text.strip():
@@ -63,30 +81,64 @@ class SpeechService:
         engine = self._engine
         return engine is not None and engine.whole_pieces and len(split(text)) == 1
 
+    @property
+    def model(self) -> str:
+        """The name of the voice; only once it is loaded."""
+        assert self._engine is not None
+        return self._engine.name
+
     @asynccontextmanager
-    async def speak(self, text: str, options: SpeechOptions) -> AsyncIterator[Stream]:
+    async def speak(self, text: str, options: SpeechOptions) -> AsyncIterator[Stream[bytes]]:
         """The stream of one utterance, which is stopped on exit.
 
         Raises `EmptyText`, `TooLarge`, `Loading`, `Draining` or `Busy` before it begins; iterating
         the stream raises what fails later.
         """
         self.check_text(text)
+
+        def steps(engine: Engine, listener: Listener) -> Generator[bytes, None, None]:
+            return utter(engine, text, options, listener)
+
         with self.lifecycle.work():
-            async with self.admission.slot() as queued_ms:
-                assert self._engine is not None
-                assert self._scheduler is not None
-                gone = threading.Event()
-                listener = Listener(gone=gone.is_set, notice=_log_notice)
-                stream = self._scheduler.submit(
-                    utter(self._engine, text, options, listener), PcmFormat(options.sample_rate_hz)
-                )
-                log.debug("utterance.begin", queued_ms=round(queued_ms, 1))
-                try:
-                    yield stream
-                finally:
-                    # The step that is being made ends early, the generator is closed after it.
-                    gone.set()
-                    stream.close()
+            async with self._stream(steps, options) as stream:
+                yield stream
+
+    @asynccontextmanager
+    async def speak_feed(
+        self, feed: TextFeed, options: SpeechOptions
+    ) -> AsyncIterator[Stream[Step]]:
+        """The stream of one utterance whose text is still coming, which is stopped on exit.
+
+        Whoever accepted the utterance has checked its text and holds `lifecycle.work`. Raises
+        `Busy` before it begins; iterating the stream raises what fails later.
+        """
+
+        def steps(engine: Engine, listener: Listener) -> Generator[Step, None, None]:
+            pieces = feed.pieces(short_first=engine.whole_pieces)
+            return speak_pieces(engine, pieces, options, listener)
+
+        async with self._stream(steps, options) as stream:
+            feed.wake = stream.wake
+            yield stream
+
+    @asynccontextmanager
+    async def _stream(
+        self, steps: Callable[[Engine, Listener], Generator[T, None, None]], options: SpeechOptions
+    ) -> AsyncIterator[Stream[T]]:
+        """Wait for a slot, have `steps` made and computed, stop them on exit."""
+        async with self.admission.slot() as queued_ms:
+            assert self._engine is not None
+            assert self._scheduler is not None
+            gone = threading.Event()
+            listener = Listener(gone=gone.is_set, notice=_log_notice)
+            stream = self._scheduler.submit(steps(self._engine, listener), options.audio)
+            log.debug("utterance.begin", queued_ms=round(queued_ms, 1))
+            try:
+                yield stream
+            finally:
+                # The step that is being made ends early, the generator is closed after it.
+                gone.set()
+                stream.close()
 
 
 def _log_notice(notice: Notice) -> None:

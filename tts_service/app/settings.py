@@ -26,6 +26,7 @@ class TtsSettings(CommonSettings):
     tts_chunk_samples: int = Field(default=640, ge=80, le=48000)
     tts_max_text_chars: int = Field(default=5000, ge=1)
     tts_max_queued_texts: int = Field(default=4, ge=1)
+    tts_max_buffer_delay_ms: int = Field(default=1000, ge=20, le=60_000)
     tts_workers: int = Field(default_factory=_spare_cores, ge=1)
     tts_slots: int = Field(default=16, ge=1)
     tts_queue: int = Field(default=32, ge=0)

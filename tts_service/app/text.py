@@ -73,7 +73,7 @@ def split(text: str, *, short_first: bool = True) -> list[Piece]:
         start, end = _strip(text, boundary["start_index"], boundary["end_index"])
         if start < end:
             limit = FIRST_PIECE_CHARS if short_first and not pieces else MAX_PIECE_CHARS
-            pieces += _cut_sentence(text, start, end, first_limit=limit)
+            pieces += cut_sentence(text, start, end, first_limit=limit)
     return pieces
 
 
@@ -85,11 +85,11 @@ def _strip(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _cut_sentence(text: str, start: int, end: int, *, first_limit: int) -> list[Piece]:
+def cut_sentence(text: str, start: int, end: int, *, first_limit: int) -> list[Piece]:
     """One sentence, cut where it is longer than a piece may be."""
     cuts, limit = [start], first_limit
     while end - cuts[-1] > limit:
-        cut = _best_cut(text, cuts[-1], end, limit)
+        cut = best_cut(text, cuts[-1], end, limit)
         if cut is None and limit == MAX_PIECE_CHARS:
             cut = cuts[-1] + limit
         if cut is not None:
@@ -104,7 +104,7 @@ def _cut_sentence(text: str, start: int, end: int, *, first_limit: int) -> list[
     return pieces
 
 
-def _best_cut(text: str, start: int, end: int, limit: int) -> int | None:
+def best_cut(text: str, start: int, end: int, limit: int) -> int | None:
     """The last clause end within `limit`, else the last phrase start, else the last space.
 
     A first piece is not cut at a mere space: it is short for the sake of speed, not because it

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice
+from common.g711 import Law, decode_g711
+from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice, tone_of
 from tests.support.server import served
 from tests.support.wire import open_ws, wait_for
 from tts_service.app.main import build
@@ -75,6 +76,18 @@ def test_wav_whose_length_is_not_known_yet_is_streamed_and_still_read_whole(serv
     assert len(frames) == (len(TWO_SENTENCES) - 1) * SAMPLES_PER_CHARACTER * 2
 
 
+@pytest.mark.parametrize(("law", "media_type"), [("mulaw", "audio/PCMU"), ("alaw", "audio/PCMA")])
+def test_telephone_encodings(serve: Serve, law: Law, media_type: str) -> None:
+    body = {"text": "Hello world", "format": law, "sample_rate": 8000}
+    answer = httpx.post(f"{serve().http}/api/tts", json=body)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == media_type
+    assert answer.headers["X-Sample-Rate"] == "8000"
+    assert len(answer.content) == 11 * SAMPLES_PER_CHARACTER // 2
+    middle = decode_g711(answer.content, law)[1000:2000]
+    assert middle == pytest.approx(tone_of("Hello world"), rel=0.04)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -91,7 +104,7 @@ def test_wav_whose_length_is_not_known_yet_is_streamed_and_still_read_whole(serv
         ({"text": "a", "sample_rate": 48001}, 400, "bad_request"),
         ({"text": "a", "speed": 0.1}, 400, "bad_request"),
         ({"text": "a", "speed": float("nan")}, 400, "bad_request"),
-        ({"text": "a", "format": "mp3"}, 400, "bad_request"),
+        ({"text": "a", "format": "midi"}, 400, "bad_request"),
         ({"text": "a" * 5001}, 413, "too_large"),
         ({"text": "a" * 70_000}, 413, "too_large"),
         ({"text": "FAIL FAIL FAIL FAIL", "format": "wav"}, 500, "synthesis_failed"),

@@ -74,7 +74,7 @@ def test_first_audio_does_not_wait_for_the_rest(serve: Serve, voice: FakeVoice) 
         ("[1]", 1003, "bad_request"),
         ('{"text": 5}', 1003, "bad_request"),
         ('{"text": "a", "voice": "b"}', 1003, "bad_request"),
-        ('{"type": "start"}', 1003, "bad_request"),
+        ('{"type": "text", "id": "u1", "text": "a"}', 1003, "bad_request"),
         (b"\x00\x01", 1003, "bad_request"),
         (json.dumps({"text": "a" * 5001}), 1009, "too_large"),
     ],
@@ -116,6 +116,15 @@ def test_what_was_asked_before_an_error_is_still_spoken(serve: Serve) -> None:
         assert read_utterance(ws).closing == '{"type":"end"}'
         message, closed_with = closing_of(ws)
     assert (message["code"], closed_with) == ("bad_request", 1007)
+
+
+def test_a_session_cannot_be_opened_later(serve: Serve) -> None:
+    at = serve()
+    with open_ws(f"{at.ws}/ws/tts") as ws:
+        assert speak(ws, "Hello world").closing == '{"type":"end"}'
+        ws.send('{"type": "start"}')
+        message, closed_with = closing_of(ws)
+    assert (message["code"], closed_with) == ("bad_request", 1003)
 
 
 def test_a_failure_after_audio_is_an_error_frame_and_1011_never_an_end(serve: Serve) -> None:

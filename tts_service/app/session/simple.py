@@ -12,6 +12,7 @@ import time
 
 import anyio
 from fastapi import WebSocket
+from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
 from common.boundary import FAULT
@@ -33,7 +34,7 @@ class _Idle(Exception):
 class SimpleSession:
     """One accepted WebSocket, from its first message to its close."""
 
-    def __init__(self, websocket: WebSocket, service: SpeechService) -> None:
+    def __init__(self, websocket: WebSocket, service: SpeechService, began: float) -> None:
         self._websocket = websocket
         self._service = service
         self._settings = service.settings
@@ -42,14 +43,17 @@ class SimpleSession:
             self._settings.tts_max_queued_texts
         )
         self._sending_since: float | None = None
-        self._until = time.monotonic() + self._settings.max_session_s
+        self._until = began + self._settings.max_session_s
 
-    async def run(self) -> None:
-        """Serve until the client leaves, an error ends the session, or it was idle too long."""
+    async def run(self, first: Message) -> None:
+        """Serve until the client leaves, an error ends the session, or it was idle too long.
+
+        `first` is the client's first message.
+        """
         async with anyio.create_task_group() as tasks:
 
             async def listen() -> None:
-                await self._listen()
+                await self._listen(first)
                 tasks.cancel_scope.cancel()
 
             async def watch() -> None:
@@ -61,10 +65,9 @@ class SimpleSession:
             await self._answer()
             tasks.cancel_scope.cancel()
 
-    async def _listen(self) -> None:
+    async def _listen(self, message: Message) -> None:
         """Put what comes into the inbox; return when the client has gone."""
         while True:
-            message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 log.debug("session.left", close_code=message.get("code"))
                 return
@@ -73,6 +76,7 @@ class SimpleSession:
             except SpeechError as error:
                 # In its turn: the texts before it are spoken first.
                 await self._inbox.put(error)
+            message = await self._websocket.receive()
 
     def _parse(self, frame: str | None) -> str:
         if frame is None:

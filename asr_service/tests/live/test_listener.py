@@ -1,0 +1,278 @@
+"""The listener by itself: whatever is said and however late it is recognized, the rules hold."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asr_service.app.engine import RecognitionOptions, Window
+from asr_service.app.live.listener import MAX_BUFFER_MS, Listener, Wish
+from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
+from common.audio import decode_s16le
+from common.protocol_stt import Event, Final, ListenEnd, Partial, SpeechEnd, SpeechStart
+from tests.support.spoken import (
+    GAP_SAMPLES,
+    WORD_MS,
+    LoudIsSpeech,
+    WordRecognizer,
+    silence,
+    spoken,
+    text_of,
+)
+
+
+@dataclass
+class Stream:
+    """A listener that is heard to as a session does it, with a recognizer that takes `delay_ms`."""
+
+    partials: bool = True
+    endpoint_ms: int = 600
+    max_utterance_ms: int = 30_000
+    interval_ms: int = 400
+    delay_ms: int = 100
+    events: list[Event] = field(default_factory=list)
+    wishes: list[Wish] = field(default_factory=list)
+    _frames: int = 0
+    _due: int = 0
+    _under_way: Wish | None = None
+
+    def __post_init__(self) -> None:
+        self.listener = Listener(
+            endpoint_ms=self.endpoint_ms,
+            partials=self.partials,
+            max_utterance_ms=self.max_utterance_ms,
+        )
+        self._recognizer = WordRecognizer()
+
+    def say(self, pcm: bytes) -> Stream:
+        """What does not fill the last frame is filled up with silence."""
+        samples = decode_s16le(pcm + bytes(-len(pcm) % (2 * FRAME_SAMPLES)), 1)
+        probabilities = LoudIsSpeech().probabilities(samples)
+        for frame, p in zip(samples.reshape(-1, FRAME_SAMPLES), probabilities, strict=True):
+            self.events += self.listener.hear(frame, float(p))
+            self._frames += 1
+            self._see_to_wishes()
+        return self
+
+    def finalize(self) -> Stream:
+        self.events += self.listener.finalize()
+        self._see_to_wishes()
+        return self
+
+    def finish(self) -> ListenEnd:
+        self.events += self.listener.finish(self._frames * FRAME_MS)
+        self._see_to_wishes()
+        return self.listener.end()
+
+    def _see_to_wishes(self) -> None:
+        if self._under_way is not None and self._frames >= self._due:
+            self._answer()
+        while True:
+            kind = None if self._under_way is None else self._under_way.kind
+            if wish := self.listener.wish(self.interval_ms, kind):
+                self._under_way = wish
+                self._due = self._frames + self.delay_ms // FRAME_MS
+                self.wishes.append(wish)
+            if not self.listener.blocked:
+                return
+            self._answer()
+
+    def _answer(self) -> None:
+        wish, self._under_way = self._under_way, None
+        assert wish is not None
+        window = Window(wish.samples[None], ((0, 0),), RecognitionOptions(), threading.Event())
+        words = wish.heard(self._recognizer.recognize([window])[0])
+        self.events += self.listener.answer(wish, words, self._frames * FRAME_MS)
+
+    def of(self, kind: type[Event]) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    @property
+    def finals(self) -> list[tuple[str, str]]:
+        return [(e.text, e.reason) for e in self.events if isinstance(e, Final)]
+
+
+def assert_the_rules_hold(events: list[Event], end: ListenEnd) -> None:
+    """Of every stream, as the contract has them."""
+    revs: dict[str, int] = {}
+    stable: dict[str, str] = {}
+    final: list[Final] = []
+    for event in events:
+        if isinstance(event, SpeechStart | SpeechEnd):
+            continue
+        assert event.id not in [f.id for f in final], "nothing of an id follows its final"
+        assert event.text.startswith(stable.get(event.id, "")), "stable text never changes"
+        if isinstance(event, Final):
+            final.append(event)
+            continue
+        assert event.rev == revs.get(event.id, 0) + 1
+        assert 0 <= event.stable_chars <= len(event.text)
+        assert event.start_ms <= event.end_ms
+        assert event.lag_ms >= 0
+        revs[event.id] = event.rev
+        stable[event.id] = event.text[: event.stable_chars]
+    assert set(revs) <= {f.id for f in final}, "each id gets a final"
+    assert [s for f in final for s in f.segments] == end.segments
+    assert end.text == " ".join(f.text for f in final if f.text)
+    times = [t for s in end.segments for t in (s.start_ms, s.end_ms)]
+    assert times == sorted(times)
+    assert all(0 <= t <= end.audio_ms for t in times)
+    told = [e for e in events if isinstance(e, SpeechStart | SpeechEnd)]
+    assert [type(e) for e in told] == [SpeechStart, SpeechEnd] * (len(told) // 2)
+
+
+def test_an_utterance_is_told_from_its_beginning_to_its_end() -> None:
+    stream = Stream().say(silence(512)).say(spoken(*range(1, 11))).say(silence(1000))
+    kinds = [event.type for event in stream.events]
+    assert kinds[0] == "speech_start"
+    assert set(kinds[1:-2]) == {"partial"}
+    assert kinds[-2:] == ["final", "speech_end"]
+    assert stream.finals == [(text_of(*range(1, 11)), "endpoint")]
+    assert stream.of(SpeechStart) == [SpeechStart(at_ms=512)]
+    [ended] = stream.of(SpeechEnd)
+    assert isinstance(ended, SpeechEnd)
+    assert 0 <= ended.at_ms - (512 + 10 * WORD_MS - GAP_SAMPLES // 16) <= FRAME_MS
+    assert_the_rules_hold(stream.events, stream.finish())
+
+
+def test_partials_grow_and_most_of_them_is_stable() -> None:
+    stream = Stream().say(spoken(*range(1, 31)))
+    partials = [e for e in stream.events if isinstance(e, Partial)]
+    assert len(partials) >= 5
+    assert all(len(p.text) - p.stable_chars <= len(text_of(1)) * 8 for p in partials)
+    assert partials[-1].stable_chars > 50
+
+
+def test_silence_is_never_recognized() -> None:
+    stream = Stream().say(silence(30_000))
+    assert stream.finish() == ListenEnd(audio_ms=30_016, text="", segments=[])
+    assert (stream.events, stream.wishes) == ([], [])
+
+
+def test_a_little_audio_before_speech_is_listened_to_with_it() -> None:
+    stream = Stream().say(silence(3200)).say(spoken(1, 2, 3, 4, 5))
+    assert 320 <= 3200 - stream.wishes[0].start_ms <= 416
+
+
+def test_the_final_is_there_with_the_endpoint_if_recognition_takes_no_longer() -> None:
+    stream = Stream(delay_ms=200).say(spoken(1, 2, 3)).say(silence(800))
+    assert [wish.kind for wish in stream.wishes][-1] == "settle"
+    assert "final" not in [wish.kind for wish in stream.wishes]
+    assert stream.finals == [("w1 w2 w3", "endpoint")]
+
+
+def test_a_pause_within_an_utterance_does_not_end_it() -> None:
+    stream = Stream().say(spoken(1, 2)).say(silence(400)).say(spoken(3, 4)).say(silence(800))
+    assert stream.finals == [("w1 w2 w3 w4", "endpoint")]
+
+
+def test_the_end_of_one_utterance_is_not_heard_again_in_the_next() -> None:
+    stream = Stream(endpoint_ms=100)
+    for number in range(1, 6):
+        stream.say(spoken(number)).say(silence(160))
+    assert [text for text, _ in stream.finals] == [f"w{n}" for n in range(1, 6)]
+
+
+def test_without_partials_there_are_none_and_the_finals_are_the_same() -> None:
+    with_, without = Stream(), Stream(partials=False)
+    for stream in (with_, without):
+        stream.say(spoken(*range(1, 21))).say(silence(800)).say(spoken(*range(30, 180)))
+    assert with_.finish().text == without.finish().text == text_of(*range(1, 21), *range(30, 180))
+    assert without.of(Partial) == []
+    assert len(without.wishes) < len(with_.wishes) / 2
+
+
+@pytest.mark.parametrize("partials", [True, False])
+@pytest.mark.parametrize("delay_ms", [0, 300, 3000, 60_000])
+def test_the_buffer_is_bounded_however_long_one_speaks_and_recognition_takes(
+    partials: bool, delay_ms: int
+) -> None:
+    numbers = list(range(1, 200))
+    stream = Stream(partials=partials, delay_ms=delay_ms, max_utterance_ms=600_000)
+    end = stream.say(spoken(*numbers)).finish()
+    assert max(len(wish.samples) for wish in stream.wishes) <= MAX_BUFFER_MS * 16
+    assert end.text == text_of(*numbers)
+    assert [reason for _, reason in stream.finals] == ["finish"]
+    assert_the_rules_hold(stream.events, end)
+
+
+def test_who_never_pauses_gets_finals_by_length() -> None:
+    numbers = list(range(1, 250))
+    stream = Stream(max_utterance_ms=8000)
+    end = stream.say(spoken(*numbers)).finish()
+    reasons = [reason for _, reason in stream.finals]
+    assert set(reasons[:-1]) == {"max_length"}
+    assert len(reasons) >= 4
+    assert end.text == text_of(*numbers)
+    assert_the_rules_hold(stream.events, end)
+    for segment in end.segments:
+        assert segment.end_ms - segment.start_ms <= 8000 + WORD_MS
+
+
+def test_finalize_commits_what_was_said_and_listening_goes_on() -> None:
+    stream = Stream().say(spoken(1, 2, 3, 4)).finalize().say(spoken(5, 6)).say(silence(800))
+    assert stream.finals == [("w1 w2 w3 w4", "finalize"), ("w5 w6", "endpoint")]
+    assert len(stream.of(SpeechStart)) == len(stream.of(SpeechEnd)) == 1
+    assert_the_rules_hold(stream.events, stream.finish())
+
+
+def test_finalize_in_the_pause_after_speech_ends_it() -> None:
+    stream = Stream().say(spoken(1, 2)).say(silence(300)).finalize()
+    assert stream.finals == [("w1 w2", "finalize")]
+    assert len(stream.of(SpeechEnd)) == 1
+    stream.say(silence(1000)).say(spoken(3)).say(silence(1000))
+    assert stream.finals[1:] == [("w3", "endpoint")]
+    assert_the_rules_hold(stream.events, stream.finish())
+
+
+def test_every_finalize_is_answered_even_if_nobody_speaks() -> None:
+    stream = Stream().finalize().say(silence(500)).finalize()
+    assert stream.finals == [("", "finalize")] * 2
+    assert_the_rules_hold(stream.events, stream.finish())
+
+
+def test_a_noise_without_words_is_an_empty_final() -> None:
+    click = (np.arange(FRAME_SAMPLES) % 4 == 0).astype("<i2") * 99
+    stream = Stream().say(click.tobytes()).say(silence(1000))
+    assert stream.finals == [("", "endpoint")]
+    assert stream.finish().segments == []
+
+
+said_st = st.lists(
+    st.tuples(st.lists(st.integers(1, 290), min_size=1, max_size=60), st.integers(0, 1500)),
+    max_size=6,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    said=said_st,
+    partials=st.booleans(),
+    endpoint_ms=st.integers(100, 1200),
+    max_utterance_ms=st.integers(5000, 30_000),
+    delay_ms=st.integers(0, 4000),
+    interval_ms=st.integers(100, 3000),
+    finalize=st.booleans(),
+)
+def test_the_rules_hold_whatever_is_said_and_however_late_it_is_recognized(
+    said: list[tuple[list[int], int]],
+    partials: bool,
+    endpoint_ms: int,
+    max_utterance_ms: int,
+    delay_ms: int,
+    interval_ms: int,
+    finalize: bool,
+) -> None:
+    stream = Stream(partials, endpoint_ms, max_utterance_ms, interval_ms, delay_ms)
+    for numbers, pause_ms in said:
+        stream.say(spoken(*numbers)).say(silence(pause_ms))
+        if finalize:
+            stream.finalize()
+    end = stream.finish()
+    assert_the_rules_hold(stream.events, end)
+    assert end.text.split() == [f"w{n}" for numbers, _ in said for n in numbers]

@@ -1,0 +1,251 @@
+"""The workers, with the fake recognizer: who is recognized with whom, and who is not."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from asr_service.app.batching import Recognition, Workers
+from asr_service.app.engine import Decode, RecognitionOptions, Window
+from common.audio import Samples
+from common.errors import Draining, RecognitionFailed, UndecodableAudio
+from common.protocol import Segment
+
+ENGLISH = RecognitionOptions()
+FAILS = 99.0
+
+
+@dataclass
+class Listener:
+    """Hears each second as a window that says its first sample, and keeps the batches it was given.
+
+    While `gate` is cleared no batch is answered. A window that begins with `FAILS` fails its batch.
+    """
+
+    languages: tuple[str, ...] = ("en",)
+    gate: threading.Event = field(default_factory=threading.Event)
+    batches: list[list[int]] = field(default_factory=list)
+
+    def windows(
+        self, samples: Samples, options: RecognitionOptions, cancelled: threading.Event
+    ) -> Iterator[Window]:
+        for start in range(0, len(samples), 16000):
+            part = samples[start : start + 16000]
+            yield Window(part[None], ((start, start + len(part)),), options, cancelled)
+
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
+        self.batches.append([int(window.features[0, 0]) for window in batch])
+        assert self.gate.wait(10)
+        if FAILS in [window.features[0, 0] for window in batch]:
+            raise RuntimeError("the listener was told to fail")
+        for index, window in enumerate(batch):
+            yield index, [Segment(start_ms=0, end_ms=1, text=str(int(window.features[0, 0])))]
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    yield listener
+    listener.gate.set()
+
+
+def saying(*numbers: float) -> Decode:
+    """A recording with a window for each number."""
+    samples = np.repeat(np.array(numbers, np.float32), 16000)
+    return lambda _: samples
+
+
+async def all_of(recognition: Recognition) -> str:
+    return "".join([segment.text async for segment in recognition])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = asyncio.get_running_loop().time() + 10
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "waited too long"
+        await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def at_work(
+    listener: Listener, *, workers: int = 1, max_batch: int = 4, held: bool = True
+) -> AsyncIterator[Workers]:
+    """Workers, each of which has a window of its own in hand until the gate opens (`held`)."""
+    made = Workers(listener, workers=workers, max_batch=max_batch)
+    try:
+        if held:
+            for number in range(workers):
+                made.submit(saying(0), ENGLISH)
+                await until(lambda number=number: len(listener.batches) == number + 1)  # type: ignore[misc]
+            listener.batches.clear()
+        else:
+            listener.gate.set()
+        yield made
+    finally:
+        listener.gate.set()
+        await asyncio.to_thread(made.stop)
+
+
+def test_what_waits_is_recognized_together(listener: Listener) -> None:
+    async def run() -> None:
+        async with at_work(listener) as workers:
+            waiting = [workers.submit(saying(n), ENGLISH) for n in range(1, 7)]
+            listener.gate.set()
+            assert [await all_of(w) for w in waiting] == list("123456")
+        assert listener.batches == [[1, 2, 3, 4], [5, 6]]
+
+    asyncio.run(run())
+
+
+def test_only_what_is_alike_is_recognized_together(listener: Listener) -> None:
+    async def run() -> None:
+        greedy = RecognitionOptions(beam_size=1)
+        async with at_work(listener) as workers:
+            options = [ENGLISH, greedy, ENGLISH, greedy]
+            waiting = [workers.submit(saying(n), o) for n, o in enumerate(options, 1)]
+            listener.gate.set()
+            assert [await all_of(w) for w in waiting] == list("1234")
+        assert listener.batches == [[1, 3], [2, 4]]
+
+    asyncio.run(run())
+
+
+def test_a_long_recording_shares_the_batches_with_others(listener: Listener) -> None:
+    async def run() -> None:
+        async with at_work(listener) as workers:
+            long = workers.submit(saying(1, 2, 3, 4, 5, 6, 7, 8), ENGLISH)
+            short = [workers.submit(saying(n), ENGLISH) for n in (11, 12)]
+            listener.gate.set()
+            assert [await all_of(w) for w in short] == ["11", "12"]
+            assert await all_of(long) == "12345678"
+        assert {11, 12} < set(listener.batches[0])
+
+    asyncio.run(run())
+
+
+def test_segments_come_in_order_whichever_worker_is_first(listener: Listener) -> None:
+    async def run() -> None:
+        async with at_work(listener, workers=2, max_batch=2, held=False) as workers:
+            several = [workers.submit(saying(*range(10)), ENGLISH) for _ in range(5)]
+            assert [await all_of(w) for w in several] == ["0123456789"] * 5
+
+    asyncio.run(run())
+
+
+def test_two_requests_on_two_workers_run_side_by_side(listener: Listener) -> None:
+    async def run() -> None:
+        async with at_work(listener, workers=2, held=False) as workers:
+            listener.gate.clear()
+            waiting = [workers.submit(saying(n), ENGLISH) for n in (1, 2)]
+            await until(lambda: len(listener.batches) == 2)
+            listener.gate.set()
+            for recognition in waiting:
+                await all_of(recognition)
+
+    asyncio.run(run())
+
+
+def test_a_failure_is_nobody_elses(listener: Listener) -> None:
+    async def run() -> None:
+        async with at_work(listener) as workers:
+            good, bad, better = (workers.submit(saying(n), ENGLISH) for n in (1, FAILS, 2))
+            listener.gate.set()
+            assert (await all_of(good), await all_of(better)) == ("1", "2")
+            with pytest.raises(RecognitionFailed):
+                await all_of(bad)
+        assert listener.batches[0] == [1, 99, 2]
+
+    asyncio.run(run())
+
+
+def test_who_is_hard_to_hear_keeps_nobody_waiting(listener: Listener) -> None:
+    struggling, hard = threading.Event(), Listener.recognize
+
+    def recognize(batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
+        for index, segments in hard(listener, batch):
+            yield index, segments
+            assert len(batch) == 1 or struggling.wait(10)
+
+    listener.recognize = recognize  # type: ignore[method-assign]
+
+    async def run() -> None:
+        async with at_work(listener) as workers:
+            easy, difficult = (workers.submit(saying(n), ENGLISH) for n in (1, 2))
+            listener.gate.set()
+            assert await all_of(easy) == "1"
+            struggling.set()
+            assert await all_of(difficult) == "2"
+
+    asyncio.run(run())
+
+
+def test_what_decoding_raises_reaches_the_caller(listener: Listener) -> None:
+    def undecodable(_: threading.Event) -> Samples:
+        raise UndecodableAudio("no audio at all")
+
+    def broken(_: threading.Event) -> Samples:
+        raise ValueError("a fault")
+
+    async def run() -> None:
+        async with at_work(listener, held=False) as workers:
+            with pytest.raises(UndecodableAudio, match="no audio at all"):
+                await all_of(workers.submit(undecodable, ENGLISH))
+            with pytest.raises(RecognitionFailed):
+                await all_of(workers.submit(broken, ENGLISH))
+            assert await all_of(workers.submit(saying(1), ENGLISH)) == "1"
+
+    asyncio.run(run())
+
+
+def test_what_is_cancelled_while_it_waits_is_never_decoded(listener: Listener) -> None:
+    async def run() -> None:
+        async with at_work(listener) as workers:
+            given_up = workers.submit(saying(1), ENGLISH)
+            waiting = workers.submit(saying(2), ENGLISH)
+            given_up.cancel()
+            await given_up.let_go()
+            listener.gate.set()
+            assert await all_of(waiting) == "2"
+            assert await all_of(given_up) == ""
+        assert listener.batches == [[2]]
+
+    asyncio.run(run())
+
+
+def test_what_is_cancelled_in_a_batch_costs_its_neighbours_nothing(listener: Listener) -> None:
+    async def run() -> None:
+        async with at_work(listener, held=False) as workers:
+            listener.gate.clear()
+            held = workers.submit(saying(0), ENGLISH)
+            await until(lambda: len(listener.batches) == 1)
+            pair = [workers.submit(saying(n, n + 1), ENGLISH) for n in (1, 3)]
+            listener.gate.set()
+            await all_of(held)
+            pair[0].cancel()
+            assert await all_of(pair[1]) == "34"
+            await pair[0].let_go()
+
+    asyncio.run(run())
+
+
+def test_stopping_ends_what_waits_with_an_error(listener: Listener) -> None:
+    async def run() -> None:
+        workers = Workers(listener, workers=1, max_batch=1)
+        first, second = (workers.submit(saying(n), ENGLISH) for n in (1, 2))
+        await until(lambda: len(listener.batches) == 1)
+        stopping = asyncio.create_task(asyncio.to_thread(workers.stop))
+        await asyncio.sleep(0.02)
+        listener.gate.set()
+        await stopping
+        first.cancel()
+        with pytest.raises(Draining):
+            await all_of(second)
+        assert listener.batches == [[1]]
+
+    asyncio.run(run())

@@ -1,0 +1,272 @@
+"""Recognition against plain faster-whisper: latency, throughput, words, echo, memory.
+
+    python -m bench.listening [--short] [--only latency burst words echo memory]
+
+Ours is asked over HTTP, at a fleet of its own on free ports. The others are plain
+`WhisperModel.transcribe` with its defaults in this process: `serial` on all cores, one recording
+after another, and `two workers` of one thread each. All have the same weights in int8 and the same
+recordings, of the speech set's half that was held out. They take turns, so that what else the
+machine does weighs on all alike: compare within a run. CPU time is what the whole process took.
+`--short` takes a minute or two and proves little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+from faster_whisper import WhisperModel
+
+from asr_service.app.engine import RecognitionOptions
+from asr_service.app.weights import resolve
+from asr_service.app.whisper import WhisperEngine
+from bench.speech_set import Clip, held_out, joined, load, word_error_rate
+from bench.support import machine, median, percentile, say, table
+from common.audio import decode_s16le
+from deploy.local import LocalFleet
+
+PARTS = ("latency", "burst", "words", "echo", "memory")
+LENGTHS_S = (2, 5, 15, 60)
+BURST_CLIPS_S = (3.0, 6.0)
+TOGETHER = 8
+"""Requests under way at once, where only the words or the memory count."""
+
+
+@dataclass(frozen=True)
+class System:
+    """Something that recognizes, in as many threads at once as it can."""
+
+    name: str
+    hear: Callable[[Clip], str]
+    at_once: int
+    cpu_s: Callable[[], float]
+    """What its process has used so far."""
+
+
+@dataclass(frozen=True)
+class Rounds:
+    latency: int
+    burst: int
+    words: int
+    echo: int
+    bursts: tuple[int, ...]
+    requests_early: int
+    requests_late: int
+
+
+WHOLE = Rounds(10, 5, 1000, 20, (1, 2, 4, 8, 16), 50, 1000)
+SHORT = Rounds(2, 1, 24, 3, (1, 8), 20, 60)
+
+
+def systems(fleet: LocalFleet) -> list[System]:
+    weights = str(resolve("tiny.en"))
+    client = httpx.Client(
+        base_url=fleet.url("asr"),
+        timeout=300,
+        trust_env=False,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+    )
+    server = psutil.Process(fleet.processes["asr"].pid)
+
+    def server_cpu_s() -> float:
+        times = server.cpu_times()
+        return times.user + times.system
+
+    serial = WhisperModel(weights, device="cpu", compute_type="int8")
+    two = WhisperModel(weights, device="cpu", compute_type="int8", cpu_threads=1, num_workers=2)
+
+    def ours(clip: Clip) -> str:
+        answer = client.post("/api/stt/bytes?sr=16000&ch=1&lang=en", content=clip.pcm)
+        answer.raise_for_status()
+        return str(answer.json()["text"])
+
+    def plainly(model: WhisperModel) -> Callable[[Clip], str]:
+        return lambda clip: " ".join(s.text.strip() for s in model.transcribe(clip.samples)[0])
+
+    return [
+        System("ours, over HTTP", ours, max(WHOLE.bursts), server_cpu_s),
+        System("default, serial", plainly(serial), 1, time.process_time),
+        System("default, two workers", plainly(two), 2, time.process_time),
+    ]
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def taking_turns(systems: Sequence[System], rounds: int) -> Iterator[System]:
+    """Each system once a round, in an order that turns."""
+    for index in range(rounds):
+        yield from (*systems[index % len(systems) :], *systems[: index % len(systems)])
+
+
+def latency(ours: System, default: System, clips: Sequence[Clip], rounds: int) -> None:
+    rows = []
+    for length in LENGTHS_S:
+        pool = clips if length <= 5 else joined([c for c in clips if c.seconds < 10], length)
+        chosen = sorted(pool, key=lambda clip: abs(clip.seconds - length))[:rounds]
+        spent: dict[str, list[float]] = defaultdict(list)
+        for clip in chosen:
+            for system in taking_turns([ours, default], 2):
+                spent[system.name].append(timed(lambda s=system, c=clip: s.hear(c)))  # type: ignore[misc]
+        a, b = spent[ours.name], spent[default.name]
+        ratio = median([x / y for x, y in zip(a, b, strict=True)])
+        rows.append([f"{length} s", *(f"{median(v) * 1000:.0f}" for v in (a, b)), f"{ratio:.2f}"])
+    table(["recording", "ours ms (median)", "default ms", "ratio (median of pairs)"], rows)
+
+
+def overhead(ours: System, rounds: int) -> None:
+    """What HTTP, admission and hand-over cost: silence, which no model hears, there and here."""
+    engine = WhisperEngine(resolve("tiny.en"), compute_type="int8", workers=1, threads_per_worker=1)
+    silence = Clip("silence", "", np.zeros(4 * 16000, np.float32))
+
+    def here() -> None:
+        samples = decode_s16le(silence.pcm, 1)
+        assert not [*engine.windows(samples, RecognitionOptions(), threading.Event())]
+
+    pairs = [(timed(lambda: ours.hear(silence)), timed(here)) for _ in range(max(10, 5 * rounds))]
+    say(f"HTTP, admission, hand-over: {median([a - b for a, b in pairs]) * 1000:.1f} ms")
+
+
+def burst(system: System, clips: Sequence[Clip]) -> tuple[float, list[float]]:
+    """Seconds of audio a second, and each recording's time from the beginning of the burst."""
+    started = time.perf_counter()
+
+    def hear(clip: Clip) -> float:
+        system.hear(clip)
+        return time.perf_counter() - started
+
+    with ThreadPoolExecutor(system.at_once) as threads:
+        times = list(threads.map(hear, clips))
+    return sum(clip.seconds for clip in clips) / max(times), times
+
+
+def bursts(systems: Sequence[System], clips: Sequence[Clip], all_rounds: Rounds) -> None:
+    rounds = all_rounds.burst
+    shortest, longest = BURST_CLIPS_S
+    pool = [clip for clip in clips if shortest <= clip.seconds <= longest]
+    rows = []
+    for size in all_rounds.bursts:
+        rates: dict[str, list[float]] = defaultdict(list)
+        times: dict[str, list[float]] = defaultdict(list)
+        cpu: dict[str, float] = defaultdict(float)
+        for index, system in enumerate(taking_turns(systems, rounds)):
+            first = index // len(systems) * size
+            cpu[system.name] -= system.cpu_s()
+            rate, spent = burst(system, [pool[(first + i) % len(pool)] for i in range(size)])
+            cpu[system.name] += system.cpu_s()
+            rates[system.name].append(rate)
+            times[system.name] += spent
+        own = rates[systems[0].name]
+        for system in systems:
+            against = median([a / b for a, b in zip(own, rates[system.name], strict=True)])
+            spent = times[system.name]
+            rows.append(
+                [
+                    str(size),
+                    system.name,
+                    f"{median(rates[system.name]):.1f}",
+                    f"{median(spent) * 1000:.0f}",
+                    f"{percentile(spent, 95) * 1000:.0f}",
+                    f"{against:.1f}",
+                    f"{cpu[system.name] / len(spent) * 1000:.0f}",
+                ]
+            )
+    header = ["burst", "system", "audio s per s", "p50 ms", "p95 ms", "ours is … times this"]
+    table([*header, "CPU ms a recording"], rows)
+
+
+def word_errors(systems: Sequence[System], clips: Sequence[Clip]) -> None:
+    rows = []
+    for system in systems:
+        with ThreadPoolExecutor(min(TOGETHER, system.at_once)) as threads:
+            heard = list(threads.map(system.hear, clips))
+        rate = word_error_rate([clip.text for clip in clips], heard)
+        rows.append([system.name, f"{100 * rate:.2f} %"])
+    table(["system", f"word error rate, {len(clips)} recordings held out"], rows)
+
+
+def echo(fleet: LocalFleet, clips: Sequence[Clip], rounds: int) -> None:
+    """From the last byte sent to the first byte of speech received."""
+    chosen = sorted(clips, key=lambda clip: abs(clip.seconds - 3))[:rounds]
+    times = []
+    with httpx.Client(base_url=fleet.url("gateway"), timeout=60, trust_env=False) as client:
+        for clip in [chosen[0], *chosen]:
+            sent = 0.0
+
+            def body(pcm: bytes = clip.pcm) -> Iterator[bytes]:
+                nonlocal sent
+                yield pcm
+                sent = time.perf_counter()
+
+            with client.stream("POST", "/api/echo-bytes?sr=16000&ch=1", content=body()) as answer:
+                next(answer.iter_raw())
+                times.append(time.perf_counter() - sent)
+                answer.close()
+    spent = times[1:]  # the first warms up
+    say(
+        f"Echo of 3 s, last byte to first audio: median {median(spent) * 1000:.0f} ms, "
+        f"p95 {percentile(spent, 95) * 1000:.0f} ms"
+    )
+
+
+def memory(fleet: LocalFleet, ours: System, clips: Sequence[Clip], rounds: Rounds) -> None:
+    process = psutil.Process(fleet.processes["asr"].pid)
+    resident = []
+    with ThreadPoolExecutor(TOGETHER) as threads:
+        done = 0
+        for count in (rounds.requests_early, rounds.requests_late):
+            list(threads.map(ours.hear, (clips[i % len(clips)] for i in range(done, count))))
+            done = count
+            resident.append(process.memory_info().rss / 1e6)
+    early, late = resident
+    say(
+        f"Resident after {rounds.requests_early} and {rounds.requests_late} requests: "
+        f"{early:.0f} and {late:.0f} MB, {late / early:.2f} times"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    arguments = parser.parse_args()
+    rounds = SHORT if arguments.short else WHOLE
+    clips = held_out(load())
+    say(machine())
+    with tempfile.TemporaryDirectory() as folder, LocalFleet(Path(folder)) as fleet:
+        compared = systems(fleet)
+        ours, serial, _ = compared
+        for system in compared:
+            system.hear(clips[0])
+        parts: dict[str, Callable[[], None]] = {
+            "latency": lambda: latency(ours, serial, clips, rounds.latency),
+            "burst": lambda: bursts(compared, clips, rounds),
+            "words": lambda: word_errors(compared[:2], clips[: rounds.words]),
+            "echo": lambda: echo(fleet, clips, rounds.echo),
+            "memory": lambda: memory(fleet, ours, clips, rounds),
+        }
+        for name in arguments.only:
+            say()
+            parts[name]()
+            if name == "latency":
+                say()
+                overhead(ours, rounds.latency)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Print what is said while it is being said.
+
+    arecord -q -f S16_LE -r 16000 -c 1 -t raw | python client/stream_stt.py
+    python client/stream_stt.py --wav talk.wav
+
+Each utterance is a line on stdout once it is final. On a terminal, what is heard of it so far is
+shown on the line below, the part that will not change in bold. As a module: `listen`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+if not __package__:
+    # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from client import address
+from client.blocking import background_loop, from_thread
+from client.cli import EXIT_CODES, exit_code
+from client.errors import BadInput, NoSpeech
+from client.retrying import ONCE
+from client.speech_client import SpeechClient, Timeouts
+from client.wav import read_wav
+from common.protocol_session import Failure, GoAway
+from common.protocol_stt import Event, Final, ListenEnd, Partial
+
+PATH = "/ws/stt"
+DEFAULT_URI = f"ws://localhost:8000{PATH}"
+PIECE_MS = 40
+ENCODINGS = ("alaw", "mulaw", "pcm_s16le")
+
+Heard = Event | Failure | GoAway | ListenEnd
+
+
+def pieces_of(pcm: bytes, bytes_per_s: int, *, paced: bool) -> Iterator[bytes]:
+    """A recording in pieces of `PIECE_MS`; `paced` gives each when it would have been spoken."""
+    size = bytes_per_s * PIECE_MS // 1000 // 2 * 2
+    started = time.monotonic()
+    for i in range(0, len(pcm), size):
+        if paced:
+            time.sleep(max(0, started + i / bytes_per_s - time.monotonic()))
+        yield pcm[i : i + size]
+
+
+def pieces_from(stream: BinaryIO) -> Iterator[bytes]:
+    """What comes from a pipe, as it comes."""
+    read = getattr(stream, "read1", stream.read)
+    while piece := read(65536):
+        yield piece
+
+
+class Line:
+    """The line on a terminal that shows what is heard so far; elsewhere there is none."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+
+    def show(self, partial: Partial) -> None:
+        """The end of it, as much as fits."""
+        if self._shown:
+            room = shutil.get_terminal_size().columns - 2
+            skipped = max(0, len(partial.text) - room)
+            stable, still_open = (
+                partial.text[skipped : partial.stable_chars],
+                partial.text[partial.stable_chars :],
+            )
+            dots = "…" if skipped else ""
+            self._write(f"\r\x1b[K{dots}\x1b[1m{stable}\x1b[0m{still_open[-room:]}")
+
+    def clear(self) -> None:
+        if self._shown:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def listen(
+    pieces: Iterable[bytes], uri: str = DEFAULT_URI, *, timeout_s: float = 60.0, **options: Any
+) -> Iterator[Heard]:
+    """What is heard in `pieces` of audio as they come: what `client.Listening` gives, then its end.
+
+    `options` are those of `SpeechClient.listen`; `timeout_s` is for each wait after the last piece.
+    When the server leaves, what it had is heard to its end. Raises as the iteration of `Listening`.
+    """
+    client = SpeechClient(_url_of(uri), timeouts=Timeouts(answer_s=timeout_s), retry=ONCE)
+    with background_loop() as loop, loop.within(client):
+        listening = client.listen(from_thread(pieces), **options)
+        for event in loop.each(listening):
+            yield event
+            if isinstance(event, GoAway):
+                loop.call(listening.finish)
+        assert listening.end is not None
+        yield listening.end
+
+
+def _url_of(uri: str) -> str:
+    """The server at whose `/ws/stt` that is."""
+    address.check(uri, "ws", "wss")
+    if not uri.endswith(PATH):
+        raise BadInput(f"{uri!r} is not an address like {DEFAULT_URI}.")
+    return uri.replace("ws", "http", 1).removesuffix(PATH)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    if options.wav is not None:
+        recording = read_wav(options.wav)
+        rate_hz, channels, encoding = recording.sample_rate_hz, 1, "pcm_s16le"
+        pieces = pieces_of(recording.pcm, 2 * rate_hz, paced=not options.fast)
+    else:
+        if sys.stdin.isatty():
+            raise BadInput("There is nothing to listen to: give --wav, or pipe raw audio in.")
+        rate_hz, channels, encoding = options.rate, options.channels, options.encoding
+        pieces = pieces_from(sys.stdin.buffer)
+    line = Line(sys.stderr.isatty() and not options.no_partials)
+
+    options_of_start: dict[str, Any] = {
+        "sample_rate": rate_hz,
+        "channels": channels,
+        "encoding": encoding,
+        "language": options.lang,
+        "partials": not options.no_partials,
+    }
+    if options.endpoint_ms is not None:
+        options_of_start["endpoint_ms"] = options.endpoint_ms
+    spoken = False
+    try:
+        for event in listen(pieces, options.uri, timeout_s=options.timeout, **options_of_start):
+            if isinstance(event, Partial):
+                line.show(event)
+                continue
+            line.clear()
+            if isinstance(event, Final) and event.text:
+                print(_line_of(event, options.times), flush=True)
+            elif isinstance(event, Failure):
+                print(f"The server says: {event.error} [{event.code}]", file=sys.stderr)
+            elif isinstance(event, GoAway):
+                said = "The server is about to leave; the session is being finished."
+                print(said, file=sys.stderr)
+            elif isinstance(event, ListenEnd):
+                spoken = bool(event.text)
+    finally:
+        line.clear()
+    if not spoken:
+        raise NoSpeech("Nobody spoke.")
+
+
+def _line_of(final: Final, times: bool) -> str:
+    if not times:
+        return final.text
+    start_ms, end_ms = final.segments[0].start_ms, final.segments[-1].end_ms
+    return f"{start_ms / 1000:8.2f} {end_ms / 1000:8.2f}  {final.text}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Print what is said while it is being said: of a WAV file, or of raw audio "
+        "from stdin, as in: arecord -q -f S16_LE -r 16000 -c 1 -t raw | stream_stt.py",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("--wav", type=Path, help="any rate, width and channel count")
+    parser.add_argument(
+        "--fast", action="store_true", help="send the WAV as fast as it is taken, not as spoken"
+    )
+    parser.add_argument("--uri", default=DEFAULT_URI, help="default: %(default)s")
+    parser.add_argument("--rate", type=int, default=16000, help="of stdin, in Hz; default: 16000")
+    parser.add_argument("--channels", type=int, default=1, help="of stdin; default: 1")
+    parser.add_argument("--encoding", choices=ENCODINGS, default="pcm_s16le")
+    parser.add_argument("--lang", default="en", help="default: %(default)s")
+    parser.add_argument("--endpoint-ms", type=int, help="silence that ends an utterance")
+    parser.add_argument("--no-partials", action="store_true", help="only whole utterances")
+    parser.add_argument("--times", action="store_true", help="each utterance with its times")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=60.0,
+        help="seconds to wait for the server after the end of the audio; default: 60",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
