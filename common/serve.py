@@ -48,8 +48,9 @@ def uvicorn_config(app: FastAPI) -> uvicorn.Config:
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=settings.max_message_bytes,
-        # A reader that sleeps answers no pings: it is given as long as any idle client.
-        ws_ping_timeout=settings.idle_timeout_s,
+        # Who reads slowly, or sends faster than we listen, answers pings late: what was sent before
+        # comes first. Sessions know by themselves who has gone (`IDLE_TIMEOUT_S`).
+        ws_ping_timeout=None,
         timeout_graceful_shutdown=5,
     )
 

@@ -24,6 +24,7 @@ OTHERS = {"tts_service", "asr_service", "gateway", "client"}
             OTHERS - {"client"} | MODELS | {"fastapi", "numpy", "soundfile", "starlette", "tqdm"},
         ),
         ("client.stream_tts", OTHERS - {"client"} | MODELS | {"fastapi", "uvicorn"}),
+        ("client.stream_stt", OTHERS - {"client"} | MODELS | {"fastapi", "uvicorn"}),
         ("common.serve", OTHERS | MODELS | {"numpy"}),
     ],
 )

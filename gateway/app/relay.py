@@ -42,10 +42,12 @@ class Relay:
         name: str,
         lifecycle: Lifecycle,
         settings: GatewaySettings,
+        pong_timeout_s: float,
         under_way: UnderWay,
     ) -> None:
         self._client = client
-        self._upstream = WatchedUpstream(upstream, name, settings.gateway_stall_timeout_s)
+        stall_s = settings.gateway_stall_timeout_s
+        self._upstream = WatchedUpstream(upstream, name, stall_s, pong_timeout_s)
         self._lifecycle = lifecycle
         self._settings = settings
         self._work = ExitStack()

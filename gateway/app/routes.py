@@ -23,9 +23,16 @@ from gateway.app.watched import WatchedUpstream
 def router(fleet: Fleet) -> APIRouter:
     routes = APIRouter(tags=["speech"])
     tts = fleet.tts
+    stall_s = fleet.settings.gateway_stall_timeout_s
+    # A pong comes after all audio that was sent before the ping.
+    pong_s, heard_pong_s = stall_s, fleet.settings.gateway_recognition_timeout_s
 
     async def relayed(
-        websocket: WebSocket, service: Upstream, path: str, under_way: UnderWay
+        websocket: WebSocket,
+        service: Upstream,
+        path: str,
+        under_way: UnderWay,
+        pong_timeout_s: float,
     ) -> None:
         """Have a replica of `service` answer; what it says of a refusal is the client's answer."""
         query = websocket.url.query
@@ -38,6 +45,7 @@ def router(fleet: Fleet) -> APIRouter:
                 lifecycle=fleet.lifecycle,
                 settings=fleet.settings,
                 under_way=under_way,
+                pong_timeout_s=pong_timeout_s,
             ).run()
 
     @asynccontextmanager
@@ -54,11 +62,11 @@ def router(fleet: Fleet) -> APIRouter:
 
     @routes.websocket("/ws/tts")
     async def ws_tts(websocket: WebSocket) -> None:
-        await relayed(websocket, tts, "/ws/tts", SpeechUnderWay())
+        await relayed(websocket, tts, "/ws/tts", SpeechUnderWay(), pong_s)
 
     @routes.websocket("/ws/stt")
     async def ws_stt(websocket: WebSocket) -> None:
-        await relayed(websocket, fleet.asr, "/ws/stt", UnderWay())
+        await relayed(websocket, fleet.asr, "/ws/stt", UnderWay(), heard_pong_s)
 
     @routes.websocket("/ws/echo")
     async def ws_echo(websocket: WebSocket) -> None:
@@ -68,11 +76,10 @@ def router(fleet: Fleet) -> APIRouter:
             tts.websocket("/ws/tts", "") as voice,
         ):
             await websocket.accept()
-            stall_s = fleet.settings.gateway_stall_timeout_s
             await VoiceLoop(
                 websocket,
-                ears=WatchedUpstream(ears, fleet.asr.name, stall_s),
-                voice=WatchedUpstream(voice, tts.name, stall_s),
+                ears=WatchedUpstream(ears, fleet.asr.name, stall_s, heard_pong_s),
+                voice=WatchedUpstream(voice, tts.name, stall_s, pong_s),
                 lifecycle=fleet.lifecycle,
                 settings=fleet.settings,
             ).run()

@@ -10,7 +10,7 @@ from fastapi import WebSocket
 from common.errors import SpeechError
 from common.protocol_session import Failure, Frame
 from common.request_id import current_request_id
-from common.websocket import GOING_AWAY, close
+from common.websocket import GOING_AWAY, break_off
 from gateway.app.watched import Closed
 
 
@@ -40,9 +40,7 @@ class ToldClient:
 
     async def break_off(self, error: SpeechError) -> None:
         """Tell an error that does, and close with its code."""
-        last = Failure.of(error, current_request_id(), fatal=True)
-        words = last.model_dump(mode="json", exclude_none=True)
-        await close(self._websocket, error.close_code, error.code, last_words=words)
+        await break_off(self._websocket, error, session=True)
 
     async def watch(self) -> None:
         """Raises `Closed` when it takes nothing."""

@@ -30,12 +30,22 @@ class Closed(Exception):
 
 
 class WatchedUpstream:
-    """`watch` runs beside whoever calls `receive`."""
+    """`watch` runs beside whoever calls `receive`.
 
-    def __init__(self, connection: ClientConnection, name: str, stall_timeout_s: float) -> None:
+    It is asked after a silence of `stall_timeout_s`, and has `pong_timeout_s` to answer.
+    """
+
+    def __init__(
+        self,
+        connection: ClientConnection,
+        name: str,
+        stall_timeout_s: float,
+        pong_timeout_s: float,
+    ) -> None:
         self._connection = connection
         self.name = name
         self._stall_timeout_s = stall_timeout_s
+        self._pong_timeout_s = pong_timeout_s
         self._waiting_since: float | None = None
 
     @property
@@ -96,7 +106,7 @@ class WatchedUpstream:
         """Ask it, unless a frame has come meanwhile."""
         try:
             pong = await self._connection.ping()
-            await asyncio.wait_for(asyncio.shield(pong), self._stall_timeout_s)
+            await asyncio.wait_for(asyncio.shield(pong), self._pong_timeout_s)
         except asyncio.TimeoutError:
             return self._waiting_since != since
         except ConnectionClosed:

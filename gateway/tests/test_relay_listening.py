@@ -48,7 +48,7 @@ def conversation(ws: ClientConnection, *parts: str | bytes) -> list[dict[str, An
 def test_what_is_said_through_the_gateway_is_what_the_service_says(
     serve: Serve, asr: Served
 ) -> None:
-    frames = [
+    frames: list[str | bytes] = [
         '{"type": "start", "partials": false, "colour": "red"}',
         spoken(1, 2, 3)[:-1],
         spoken(1, 2, 3)[-1:] + silence(700),

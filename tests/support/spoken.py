@@ -6,7 +6,9 @@ length is heard as another word or not at all, as real recognizers do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
@@ -41,8 +43,7 @@ def text_of(*numbers: int) -> str:
 class WordRecognizer(FakeRecognizer):
     """Hears what `spoken` says; a window that holds `FAIL` makes it fail."""
 
-    windows_ms: list[int] = field(default_factory=list)
-    FAIL = 300
+    FAIL: ClassVar[int] = 300
 
     def _hear(self, window: Window) -> list[Segment]:
         samples = window.features[0]
@@ -50,7 +51,7 @@ class WordRecognizer(FakeRecognizer):
         words: list[Word] = []
         levels = np.rint(samples * 32768 / _STEP).astype(int)
         edges = np.flatnonzero(np.diff(levels, prepend=0, append=0))
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in pairwise(edges):
             number, whole = int(levels[start]), end - start >= WORD_SAMPLES // 2
             if number == self.FAIL:
                 raise RuntimeError("the fake recognizer was told to fail")
@@ -70,4 +71,5 @@ class LoudIsSpeech:
 
     def probabilities(self, frames: Samples) -> Probabilities:
         rows = frames.reshape(-1, FRAME_SAMPLES)
-        return (np.abs(rows).max(axis=1, initial=0) > 0).astype(np.float32)
+        found: Probabilities = (np.abs(rows).max(axis=1, initial=0) > 0).astype(np.float32)
+        return found

@@ -37,6 +37,7 @@ MAX_BUFFER_MS = 312 * FRAME_MS
 """A buffer as long as this, 10 s, is cut before any more audio is taken."""
 _SENTENCE_MS = 300
 """What the end of a sentence or clause adds to its pause, where the widest is looked for."""
+_LONG_PAUSE_MS = 500
 _BEFORE_MIDDLE_MS = 1000
 _TAIL_MS = 96
 
@@ -366,12 +367,15 @@ class Listener:
             is_last = count == len(words)
             next_ms = self.heard_ms if is_last else words[count].start_ms
             ends = word.closes or word.stem != word.text
-            worth = 0 if is_last else next_ms - word.end_ms + _SENTENCE_MS * ends
+            pause_ms = min(next_ms - word.end_ms, _LONG_PAUSE_MS)
+            worth = 0 if is_last else pause_ms + _SENTENCE_MS * ends
             if best is None or worth >= best[0]:
                 best = worth, count, word.end_ms, next_ms
         if best is None:
             return None
         _, count, from_ms, to_ms = best
+        # In a gap that is longer there may be words that were passed over: they get another chance.
+        to_ms = min(to_ms, from_ms + _LONG_PAUSE_MS)
         return count, self._quietest(from_ms - 2 * FRAME_MS, to_ms + 2 * FRAME_MS)
 
     def _quietest(self, from_ms: int, to_ms: int) -> int:

@@ -1,10 +1,10 @@
 """`/ws/stt`: one accepted WebSocket, from its `start` to its `end`.
 
-One task reads: it puts what comes into the inbox, and stops reading when that holds as much audio as
-`MAX_BACKLOG_MS`, which is the client's back-pressure. One hears: it takes from the inbox, and what
-it sends is in the order of the stream. Others watch for a client that takes nothing, for the
-session's last moment and for the server's leaving. A session that ends from our side ends in order:
-as if the client had finished, with its last final and `end`, and then with the close code 1001.
+One task reads: it puts what comes into the inbox, and stops when that holds `MAX_BACKLOG_MS`, which
+is the client's back-pressure. One hears: it takes from the inbox, and what it sends is in the order
+of the stream. Others watch for a client that takes nothing, for the session's last moment and for
+the server's leaving. A session that ends from our side ends in order: as if the client had
+finished, with its last final and `end`, and then with the close code 1001.
 """
 
 from __future__ import annotations
@@ -100,10 +100,10 @@ class ListenSession:
             log.debug("session.left")
         except SpeechError as error:
             log.info("session.error", code=error.code)
-            await break_off(self._websocket, error)
+            await break_off(self._websocket, error, session=True)
         except Exception as error:
             log.error("session.failed", exc_info=error)
-            await break_off(self._websocket, Internal(FAULT))
+            await break_off(self._websocket, Internal(FAULT), session=True)
 
     async def _started(self) -> ListenStart | None:
         """The first message, answered by `ready`; None if the session is over before."""
@@ -227,7 +227,7 @@ class ListenSession:
     async def _watch_leaving(self) -> None:
         """Tell the client that the server is leaving; end the session if it has not by then."""
         await self._service.lifecycle.draining.wait()
-        leave_s = self._settings.drain_seconds * LEAVING_SHARE
+        leave_s = self._service.lifecycle.left_s * LEAVING_SHARE
         if self._is_ready:
             try:
                 await self._send(GoAway(deadline_ms=round(leave_s * 1000)))

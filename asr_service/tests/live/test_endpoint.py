@@ -7,7 +7,7 @@ from asr_service.app.live.endpoint import Endpointer
 
 def changes(endpointer: Endpointer, *probabilities: float) -> list[tuple[int, str, int]]:
     """The frame, what it changed, and up to where there was speech then."""
-    found = []
+    found: list[tuple[int, str, int]] = []
     for frame, probability in enumerate(probabilities):
         if change := endpointer.push(probability):
             found.append((frame, change, endpointer.speech_until_ms))

@@ -264,7 +264,7 @@ def test_beyond_its_sessions_the_upgrade_is_refused(serve: Serve) -> None:
     def free_again() -> bool:
         try:
             with open_ws(f"{at.ws}/ws/stt") as ws:
-                return begin(ws)["type"] == "ready"
+                return bool(begin(ws)["type"] == "ready")
         except InvalidStatus:
             return False
 
@@ -310,7 +310,8 @@ def test_a_server_that_leaves_says_so_and_waits_for_the_end(serve: Serve) -> Non
         ws.send(spoken(1, 2))
         wait_for(lambda: lifecycle.under_way == 1)
         at.leave()
-        assert next_of(ws, "goaway") == {"type": "goaway", "deadline_ms": 20_000}
+        goaway = next_of(ws, "goaway")
+        assert 19_000 <= goaway["deadline_ms"] <= 20_000
         assert close_of(unstarted)[0] == 1001
         ws.send(spoken(3))
         assert finish(ws)[-1]["text"] == "w1 w2 w3"
@@ -415,7 +416,7 @@ def test_sessions_do_not_hear_each_other(serve: Serve) -> None:
         sockets = [stack.enter_context(open_ws(f"{at.ws}/ws/stt")) for _ in range(4)]
         for ws in sockets:
             begin(ws)
-        for i in range(0, 20):
+        for i in range(20):
             for count, ws in enumerate(sockets):
                 ws.send(spoken(50 * count + i + 1))
         for count, ws in enumerate(sockets):

@@ -1,0 +1,133 @@
+"""Live recognition with the real model, of the embedded voice's speech, over a real socket."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from rapidfuzz.distance import Levenshtein
+
+from asr_service.app.live.vad import SileroVoiceActivity
+from asr_service.app.main import build
+from asr_service.app.settings import AsrSettings
+from asr_service.app.weights import resolve
+from asr_service.app.whisper import WhisperEngine
+from asr_service.tests.live.stream import Stream, assert_the_rules_hold
+from common.protocol_stt import Partial
+from deploy.words import words
+from tests.support.server import Served, served
+from tests.support.wire import close_of, open_ws
+from tts_service.app.engines.hibari import HibariEngine
+from tts_service.app.utterance import SpeechOptions, utter
+
+pytestmark = pytest.mark.models
+
+SENTENCES = (
+    "The garden gate was open when we came home.",
+    "After a while, rain began to fall on the old wooden roof, and we sat by the window and talked "
+    "about the summer that had gone by, and about the people who used to sit with us.",
+    "Nobody had seen the cat since Tuesday morning.",
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> WhisperEngine:
+    return WhisperEngine(resolve("tiny.en"), compute_type="int8", workers=2, threads_per_worker=1)
+
+
+@pytest.fixture(scope="module")
+def at(engine: WhisperEngine) -> Iterator[Served]:
+    with served(build(AsrSettings(asr_workers=2), lambda: engine)) as at:
+        yield at
+
+
+@pytest.fixture(scope="module")
+def speech() -> bytes:
+    """The sentences, 1 s apart; about 18 s."""
+    voice = HibariEngine("hibari/heart", max_parallel=1)
+    pause = bytes(32_000)
+    said = [b"".join(utter(voice, text, SpeechOptions(16000))) for text in SENTENCES]
+    return pause + pause.join(said) + pause
+
+
+@pytest.fixture(scope="module")
+def whole(at: Served, speech: bytes) -> list[str]:
+    """The words that a request for the whole recording hears."""
+    answer = httpx.post(f"{at.http}/api/stt/bytes?sr=16000", content=speech, timeout=60)
+    return words(answer.json()["text"])
+
+
+def listen(at: Served, pcm: bytes, **start: Any) -> list[dict[str, Any]]:
+    """What comes of `pcm`, sent as fast as it is taken."""
+    with open_ws(f"{at.ws}/ws/stt") as ws:
+        ws.send(json.dumps({"type": "start", **start}))
+
+        def send() -> None:
+            for i in range(0, len(pcm), 3200):
+                ws.send(pcm[i : i + 3200])
+            ws.send('{"type": "finish"}')
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        messages: list[dict[str, Any]] = []
+        while not messages or messages[-1]["type"] != "end":
+            messages.append(json.loads(ws.recv(60)))
+        sender.join()
+        assert close_of(ws) == (1000, "")
+    return messages
+
+
+def test_a_finished_stream_has_the_words_of_the_whole_recording(
+    at: Served, speech: bytes, whole: list[str]
+) -> None:
+    messages = listen(at, speech)
+    finals = [m for m in messages if m["type"] == "final"]
+    assert [m["reason"] for m in finals] == ["endpoint"] * 3
+    assert messages[-1]["text"] == " ".join(m["text"] for m in finals)
+    # One word of these is more than a point, but partials may settle one too early.
+    assert Levenshtein.distance(words(messages[-1]["text"]), whole) <= 1
+
+
+def test_without_partials_it_is_exactly_those(at: Served, speech: bytes, whole: list[str]) -> None:
+    messages = listen(at, speech, partials=False)
+    assert words(messages[-1]["text"]) == whole
+    assert "partial" not in [m["type"] for m in messages]
+
+
+def test_what_was_stable_never_changes(
+    engine: WhisperEngine, speech: bytes, whole: list[str]
+) -> None:
+    stream = Stream(delay_ms=320, recognizer=engine, activity=SileroVoiceActivity())
+    end = stream.say(speech).finish()
+    assert_the_rules_hold(stream.events, end)
+    partials = [e for e in stream.events if isinstance(e, Partial)]
+    assert len(partials) >= 15
+    assert max(p.stable_chars for p in partials) >= 80
+    assert Levenshtein.distance(words(end.text), whole) <= 1
+
+
+def test_speech_is_found_where_it_is(at: Served, speech: bytes) -> None:
+    messages = listen(at, speech, partials=False)
+    starts = [m["at_ms"] for m in messages if m["type"] == "speech_start"]
+    ends = [m["at_ms"] for m in messages if m["type"] == "speech_end"]
+    assert len(starts) == len(ends) == 3
+    assert 900 <= starts[0] <= 1300
+    for end_ms, start_ms in zip(ends, starts[1:], strict=False):
+        assert 600 <= start_ms - end_ms <= 1500
+
+
+@pytest.mark.parametrize("kind", ["silence", "noise", "hum"])
+def test_nobody_speaking_is_no_text(at: Served, kind: str) -> None:
+    t = np.arange(5 * 16000) / 16000
+    made = {
+        "silence": np.zeros_like(t),
+        "noise": np.random.default_rng(3).standard_normal(len(t)) * 3000,
+        "hum": np.sin(2 * np.pi * 50 * t) * 10_000,
+    }[kind]
+    end = listen(at, made.astype("<i2").tobytes())[-1]
+    assert (end["text"], end["segments"]) == ("", [])
