@@ -1,1 +1,34 @@
-"""Programs that speak to the fleet, each usable as a module too. Imports no service."""
+"""The client of a speech server, for Python programs; and programs that are made with it.
+
+`SpeechClient` is documented in docs/client.md. It needs neither numpy nor any service.
+"""
+
+from client.errors import (
+    BadInput,
+    BrokenOff,
+    ClientError,
+    Lost,
+    Refused,
+    ServerAway,
+    Unavailable,
+)
+from client.live import Listening, VoiceLoop
+from client.retrying import Retry
+from client.speech_client import SpeechClient, Timeouts
+from client.utterance import Utterance
+
+__all__ = [
+    "BadInput",
+    "BrokenOff",
+    "ClientError",
+    "Listening",
+    "Lost",
+    "Refused",
+    "Retry",
+    "ServerAway",
+    "SpeechClient",
+    "Timeouts",
+    "Unavailable",
+    "Utterance",
+    "VoiceLoop",
+]

@@ -10,22 +10,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 if not __package__:
     # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from client.answers import post
+from client.blocking import background_loop
 from client.cli import EXIT_CODES, exit_code, progress, report
-from client.errors import BrokenOff, NoSpeech
+from client.retrying import ONCE
+from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
 from client.wav import Recording, WavFile, read_wav
-from common.pcm import BYTES_PER_SAMPLE
-
-DEFAULT_URL = "http://localhost:8000"
 
 
 @dataclass(frozen=True)
@@ -45,53 +42,34 @@ def echo_to_file(
     out: Path,
     url: str = DEFAULT_URL,
     *,
+    overlap: bool = False,
     timeout_s: float = 120.0,
     on_transcript: Callable[[str], None] = lambda transcript: None,
     on_audio: Callable[[float], None] = lambda audio_s: None,
 ) -> Echo:
     """Speak the words of `recording` into the WAV file `out`, which appears when it is whole.
 
+    With `overlap` it begins with the first words that were recognized, and the transcript is empty.
     `on_transcript` is called with the words before the audio comes, `on_audio` with the seconds of
-    audio so far. `timeout_s` is for each wait for the server. Raises `NoSpeech` if nobody speaks,
-    else as `client.answers.post` does; `error.partial` is then the file with what came before.
+    audio so far. `timeout_s` is for each wait for the server. Raises as
+    `SpeechClient.echo_recording` does; `error.partial` is then the file with what came before.
     """
-    query: dict[str, str | int] = {"sr": recording.sample_rate_hz, "ch": 1, "fmt": "s16le"}
-    path = "/api/echo-bytes"
+    client = SpeechClient(url, timeouts=Timeouts(transcript_s=timeout_s), retry=ONCE)
+    asking = client.echo_recording(
+        recording.pcm, sample_rate=recording.sample_rate_hz, overlap=overlap
+    )
     started = time.perf_counter()
     first_audio_s = 0.0
-    with post(url, path, content=recording.pcm, query=query, timeout_s=timeout_s) as answer:
-        if answer.header("X-Speech") == "none":
-            raise NoSpeech("The server heard nobody speak; there is nothing to echo.")
-        transcript = unquote(answer.header("X-Transcript"))
-        on_transcript(transcript)
-        named = answer.header("X-Sample-Rate")
-        rate_hz = int(named) if named.isdigit() else recording.sample_rate_hz
-        with WavFile(out, rate_hz) as wav:
-            for pcm in whole_samples(answer.chunks()):
+    with background_loop() as loop, loop.within(client), loop.within(asking) as echoed:
+        on_transcript(echoed.transcript)
+        with WavFile(out, echoed.sample_rate_hz) as wav:
+            for pcm in loop.each(echoed):
                 first_audio_s = first_audio_s or time.perf_counter() - started
                 wav.write(pcm)
                 on_audio(wav.audio_s)
-            if not first_audio_s:
-                raise BrokenOff("The server sent no audio at all.")
             total_s = time.perf_counter() - started
             wav.commit()
-    return Echo(out, transcript, rate_hz, wav.audio_s, first_audio_s, total_s)
-
-
-def whole_samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of `chunks`, which the network cut anywhere, in pieces of whole samples.
-
-    Raises `BrokenOff` if half a sample is left at the end.
-    """
-    rest = b""
-    for chunk in chunks:
-        data = rest + chunk
-        whole = len(data) - len(data) % BYTES_PER_SAMPLE
-        rest = data[whole:]
-        if whole:
-            yield data[:whole]
-    if rest:
-        raise BrokenOff("The audio ends within a sample; it is not to be trusted.")
+    return Echo(out, echoed.transcript, echoed.sample_rate_hz, wav.audio_s, first_audio_s, total_s)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -105,6 +83,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--timeout", type=float, default=120.0, help="seconds to wait for the server; default: 120"
     )
+    parser.add_argument(
+        "--overlap", action="store_true", help="speak while the rest is still being recognized"
+    )
     options = parser.parse_args(arguments)
     recording = read_wav(options.wav)
     with progress("echoing") as on_audio:
@@ -112,10 +93,12 @@ def main(arguments: list[str] | None = None) -> None:
             recording,
             options.out,
             options.url,
+            overlap=options.overlap,
             timeout_s=options.timeout,
             on_audio=on_audio,
         )
-    report("heard", echo.transcript)
+    if echo.transcript:
+        report("heard", echo.transcript)
     report("first audio after", f"{echo.first_audio_s * 1000:.0f} ms, recognition included")
     report("audio", f"{echo.audio_s:.2f} s at {echo.sample_rate_hz} Hz")
     report("written to", str(echo.path))

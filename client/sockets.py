@@ -8,8 +8,10 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from websockets.sync.client import ClientConnection, connect
 
 from client import address
-from client.answers import CONNECT_TIMEOUT_S, refusal
+from client.answers import refusal
 from client.errors import BadInput, ServerAway
+
+CONNECT_TIMEOUT_S = 5.0
 
 
 def open_socket(

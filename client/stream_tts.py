@@ -8,32 +8,27 @@ As a module: `speak_to_file` does that, `speak` gives the PCM itself as it comes
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 if not __package__:
     # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection
-
 from client import player
+from client.blocking import Loop, background_loop
 from client.cli import EXIT_CODES, exit_code, progress, report
-from client.errors import BadInput, BrokenOff, ClientError, Refused
-from client.sockets import open_socket
+from client.errors import BadInput
+from client.simple import SimpleSpeech, simple_speech
 from client.wav import WavFile
-from common.pcm import BYTES_PER_SAMPLE, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
+from common.pcm import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 
 DEFAULT_URI = "ws://localhost:8000/ws/tts"
 DEFAULT_SAMPLE_RATE_HZ = 16000
-MESSAGE_TOO_BIG = 1009
 
 
 @dataclass(frozen=True)
@@ -59,65 +54,17 @@ class Speech:
     error comes before any audio, else `BrokenOff`.
     """
 
-    def __init__(self, connection: ClientConnection, timeout_s: float) -> None:
-        self._connection = connection
-        self._timeout_s = timeout_s
-        self._received = 0
+    def __init__(self, speech: SimpleSpeech, loop: Loop) -> None:
+        self._speech = speech
+        self._loop = loop
 
     @property
     def sample_rate_hz(self) -> int | None:
         """The rate, where the server names it (`X-Sample-Rate` in its handshake)."""
-        response = self._connection.response
-        named = response.headers.get("X-Sample-Rate", "") if response else ""
-        return int(named) if named.isdigit() else None
+        return self._speech.sample_rate_hz
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            frame = self._next()
-            if isinstance(frame, bytes):
-                if len(frame) % BYTES_PER_SAMPLE:
-                    raise BrokenOff("The server sent half a sample; the rest is not to be trusted.")
-                self._received += len(frame)
-                yield frame
-            elif self._is_end(frame):
-                return
-
-    def _next(self) -> str | bytes:
-        try:
-            return self._connection.recv(self._timeout_s)
-        except TimeoutError:
-            raise BrokenOff(f"The server sent nothing for {self._timeout_s:g} s.") from None
-        except ConnectionClosed as closed:
-            raise self.how_it_closed(closed) from None
-
-    def _is_end(self, frame: str) -> bool:
-        try:
-            message: Any = json.loads(frame)
-        except ValueError:
-            message = None
-        kind = message.get("type") if isinstance(message, dict) else None
-        if kind == "end" and self._received:
-            return True
-        if kind == "error":
-            sentence, code = str(message.get("error")), str(message.get("code", ""))
-            if not self._received:
-                raise Refused(sentence, code=code)
-            raise BrokenOff(f"The server broke off: {sentence} [{code}]")
-        if kind == "end":
-            raise BrokenOff("The server sent no audio at all.")
-        raise BrokenOff(f"The server sent something that is not of the protocol: {frame[:80]!r}.")
-
-    def how_it_closed(self, closed: ConnectionClosed) -> ClientError:
-        """The error that the end of the connection stands for."""
-        if closed.rcvd is None:
-            return BrokenOff("The connection was lost before the speech was whole.")
-        if closed.rcvd.code == MESSAGE_TOO_BIG and not self._received:
-            return Refused("The text is over the server's limit for a message.", code="too_large")
-        reason = f", {closed.rcvd.reason}" if closed.rcvd.reason else ""
-        return BrokenOff(
-            f"The server closed the connection before the speech was whole ({closed.rcvd.code}"
-            f"{reason})."
-        )
+        return self._loop.each(self._speech)
 
 
 @contextmanager
@@ -126,17 +73,8 @@ def speak(text: str, uri: str = DEFAULT_URI, *, timeout_s: float = 30.0) -> Iter
 
     Raises `BadInput`, `ServerAway` or `Refused`; leaving early stops the work on the server.
     """
-    with ExitStack() as stack:
-        yield _ask(open_socket(uri, stack, like=DEFAULT_URI), text, timeout_s)
-
-
-def _ask(connection: ClientConnection, text: str, timeout_s: float) -> Speech:
-    speech = Speech(connection, timeout_s)
-    try:
-        connection.send(json.dumps({"text": text}))
-    except ConnectionClosed as closed:
-        raise speech.how_it_closed(closed) from None
-    return speech
+    with background_loop() as loop, loop.within(simple_speech(text, uri, timeout_s)) as speech:
+        yield Speech(speech, loop)
 
 
 def speak_to_file(

@@ -1,95 +1,171 @@
-"""Print what is said in a WAV file.
+"""Print what is said in an audio file.
 
-    python client/transcribe.py --wav hello.wav
+    python client/transcribe.py --file talk.mp3
 
-As a module: `transcribe` for a recording, `read_wav` for what it takes.
+As a module: `transcribe` for all of it, `listen` for segments as they are found, `written` for
+subtitles and the like; each takes a recording (`read_wav`) or the bytes of a file of any kind.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 if not __package__:
     # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from client.answers import post
-from client.cli import EXIT_CODES, exit_code
-from client.errors import BrokenOff, NoSpeech
+from client.blocking import background_loop
+from client.cli import EXIT_CODES, complain, exit_code
+from client.errors import BadInput, BrokenOff, NoSpeech
+from client.retrying import ONCE
+from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
 from client.wav import Recording, read_wav
+from common.protocol import Segment, Transcript, TranscriptFormat
 
-DEFAULT_URL = "http://localhost:8000"
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A stretch of speech; times in ms from the first sample."""
-
-    start_ms: int
-    end_ms: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """What was said; empty if nobody speaks."""
-
-    text: str
-    segments: tuple[Segment, ...]
+Audio = Recording | bytes
+"""Samples, or a file of any kind."""
 
 
 def transcribe(
-    recording: Recording, url: str = DEFAULT_URL, *, language: str = "en", timeout_s: float = 120.0
+    audio: Audio,
+    url: str = DEFAULT_URL,
+    *,
+    language: str = "en",
+    words: bool = False,
+    timeout_s: float = 120.0,
 ) -> Transcript:
-    """What is said in `recording`. `timeout_s` is for each wait for the server.
+    """What is said in `audio`. `timeout_s` is for each wait for the server.
 
-    Raises as `client.answers.post` does.
+    Raises as `SpeechClient.transcribe` does.
     """
-    query: dict[str, str | int] = {"sr": recording.sample_rate_hz, "ch": 1, "lang": language}
-    path = "/api/stt/bytes"
-    with post(url, path, content=recording.pcm, query=query, timeout_s=timeout_s) as answer:
-        body = answer.read()
-    try:
-        message = json.loads(body)
-        segments = tuple(
-            Segment(int(s["start_ms"]), int(s["end_ms"]), str(s["text"]))
-            for s in message["segments"]
+    with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
+        return loop.call(client.transcribe, **_recorded(audio), language=language, words=words)
+
+
+def written(
+    audio: Audio,
+    format: TranscriptFormat,  # noqa: A002
+    url: str = DEFAULT_URL,
+    *,
+    language: str = "en",
+    words: bool = False,
+    timeout_s: float = 120.0,
+) -> str:
+    """What is said in `audio`, as the server writes it in `format`. Raises as `transcribe` does."""
+    with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
+        return loop.call(
+            client.transcribe_as, format, **_recorded(audio), language=language, words=words
         )
-        return Transcript(str(message["text"]), segments)
-    except (ValueError, KeyError, TypeError):
-        raise BrokenOff(f"The server answered what is no transcript: {body[:80]!r}.") from None
+
+
+def listen(
+    audio: Audio,
+    url: str = DEFAULT_URL,
+    *,
+    language: str = "en",
+    words: bool = False,
+    timeout_s: float = 120.0,
+    on_warning: Callable[[str], None] = lambda warning: None,
+) -> Iterator[Segment]:
+    """The segments of `audio` as they are found. Raises as `transcribe` does.
+
+    `on_warning` is called at the end with a sentence about a damaged file.
+    """
+    with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
+        found = client.segments(**_recorded(audio), language=language, words=words)
+        yield from loop.each(found)
+        if found.end is not None and found.end.warning:
+            on_warning(found.end.warning)
+
+
+def _client(url: str, timeout_s: float) -> SpeechClient:
+    return SpeechClient(url, timeouts=Timeouts(transcript_s=timeout_s), retry=ONCE)
+
+
+def _recorded(audio: Audio) -> dict[str, Any]:
+    """As the client library takes it."""
+    if isinstance(audio, bytes):
+        return {"audio": io.BytesIO(audio)}
+    return {"audio": audio.pcm, "sample_rate": audio.sample_rate_hz}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description="Print what is said in a WAV file.", epilog=EXIT_CODES
+        description="Print what is said in an audio file.", epilog=EXIT_CODES
     )
-    parser.add_argument("--wav", type=Path, required=True, help="any rate, width and channel count")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--file", type=Path, help="MP3, FLAC, Ogg, WebM, M4A, WAV and the like")
+    source.add_argument("--wav", type=Path, help="any rate, width and channel count; read here")
     parser.add_argument("--url", default=DEFAULT_URL, help="default: %(default)s")
     parser.add_argument("--lang", default="en", help="default: %(default)s")
     parser.add_argument(
         "--timeout", type=float, default=120.0, help="seconds to wait for the server; default: 120"
     )
+    parser.add_argument("--times", action="store_true", help="each segment with its times")
+    parser.add_argument("--words", action="store_true", help="each word with its times")
     shape = parser.add_mutually_exclusive_group()
-    shape.add_argument("--times", action="store_true", help="each segment with its times")
-    shape.add_argument("--json", action="store_true", help="the answer of the server as JSON")
-    options = parser.parse_args(arguments)
-    transcript = transcribe(
-        read_wav(options.wav), options.url, language=options.lang, timeout_s=options.timeout
+    shape.add_argument("--stream", action="store_true", help="each segment as soon as it is found")
+    shape.add_argument(
+        "--format", choices=get_args(TranscriptFormat), help="the answer as the server writes it"
     )
-    if options.json:
-        print(json.dumps(asdict(transcript), ensure_ascii=False))
-    if not transcript.text:
-        raise NoSpeech(f"Nobody speaks in {options.wav}.")
-    if options.times:
-        for segment in transcript.segments:
-            print(f"{segment.start_ms / 1000:8.2f} {segment.end_ms / 1000:8.2f}  {segment.text}")
-    elif not options.json:
-        print(transcript.text)
+    shape.add_argument("--json", action="store_const", const="json", dest="format")
+    options = parser.parse_args(arguments)
+    path: Path = options.file or options.wav
+    audio = _bytes_of(path) if options.file else read_wav(path)
+    asked = {"language": options.lang, "words": options.words, "timeout_s": options.timeout}
+    if options.format:
+        body = written(audio, options.format, options.url, **asked)
+        print(body, end="" if body.endswith("\n") else "\n")
+        spoken = _is_speech(body, options.format)
+    elif options.stream:
+        spoken = False
+        for segment in listen(audio, options.url, on_warning=_warn, **asked):
+            _print(segment, options)
+            spoken = True
+    else:
+        transcript = transcribe(audio, options.url, **asked)
+        if transcript.warning:
+            _warn(transcript.warning)
+        spoken = bool(transcript.text)
+        if options.times or options.words:
+            for segment in transcript.segments:
+                _print(segment, options)
+        elif spoken:
+            print(transcript.text)
+    if not spoken:
+        raise NoSpeech(f"Nobody speaks in {path}.")
+
+
+def _warn(sentence: str) -> None:
+    complain(sentence, None)
+
+
+def _print(segment: Segment, options: argparse.Namespace) -> None:
+    for part in (segment.words or ()) if options.words else (segment,):
+        times = f"{part.start_ms / 1000:8.2f} {part.end_ms / 1000:8.2f}  "
+        print(f"{times if options.times or options.words else ''}{part.text.strip()}", flush=True)
+
+
+def _is_speech(body: str, format: TranscriptFormat) -> bool:  # noqa: A002
+    if format.endswith("json"):
+        try:
+            return bool(json.loads(body)["text"])
+        except (ValueError, KeyError, TypeError):
+            raise BrokenOff(f"The server answered what is no transcript: {body[:80]!r}.") from None
+    return bool(body) if format == "text" else "-->" in body
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 if __name__ == "__main__":

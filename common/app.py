@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from common import __version__
 from common.access_log import AccessLogMiddleware
+from common.authentication import SECURITY_SCHEMES, KeyMiddleware
 from common.boundary import FaultBoundaryMiddleware
 from common.error_handlers import add_error_handlers
 from common.hosts import HostMiddleware
@@ -23,6 +26,11 @@ log = get_logger(__name__)
 
 Run = Callable[[], AbstractAsyncContextManager[None]]
 
+NO_KEYS = (
+    "Everybody who can reach this port may use the service: set API_KEYS, or HOST=127.0.0.1 if "
+    "only this machine needs it."
+)
+
 
 def create_app(
     *,
@@ -32,12 +40,15 @@ def create_app(
     lifecycle: Lifecycle,
     routers: list[APIRouter],
     run: Run,
+    guards: Sequence[Middleware] = (),
 ) -> FastAPI:
     """Build a service's app.
 
     `run` is an async context manager that holds what the service needs while it serves: it starts
-    loading on entry, without waiting for it, and frees everything on exit.
+    loading on entry, without waiting for it, and frees everything on exit. `guards` are middleware
+    that stands between the keys and the routes, the first of them outermost.
     """
+    keys = settings.keys
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -45,6 +56,8 @@ def create_app(
         for variable in unknown_variables(type(settings)):
             log.warning("settings.unknown", variable=variable)
         log.info("service.start", version=__version__)
+        if settings.open_to_the_network and not keys:
+            log.warning("keys.none", host=settings.host, meaning=NO_KEYS)
         with lifecycle.take_signals():
             async with run():
                 yield
@@ -55,6 +68,7 @@ def create_app(
         summary=summary,
         version=__version__,
         lifespan=lifespan,
+        openapi_url="/openapi.json" if settings.docs else None,
         # Nothing here reports to anybody; by default, OpenTelemetry would be asked.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -63,7 +77,12 @@ def create_app(
     for router in routers:
         app.include_router(router)
     add_error_handlers(app)
+    if keys:
+        _ask_for_keys_in(app)
     # The last one added is the outermost.
+    for guard in reversed(guards):
+        app.add_middleware(guard.cls, *guard.args, **guard.kwargs)
+    app.add_middleware(KeyMiddleware, keys=keys)
     if "*" not in settings.cors_origins:
         app.add_middleware(WebSocketOriginMiddleware, allowed=settings.cors_origins)
     if settings.cors_origins:
@@ -80,3 +99,16 @@ def create_app(
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
+
+
+def _ask_for_keys_in(app: FastAPI) -> None:
+    """Say in the OpenAPI document how a key is sent; pages made from it then ask for one."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+        document["security"] = [{scheme: []} for scheme in SECURITY_SCHEMES]
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+
 import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -13,8 +15,10 @@ LINGER_S = 1.0
 LINGER_BYTES = 32 * 1024 * 1024
 
 
-async def read_body(request: Request, *, limit_bytes: int, limit_in_words: str) -> bytearray:
-    """The whole body.
+async def bounded(
+    request: Request, *, limit_bytes: int, limit_in_words: str
+) -> AsyncGenerator[bytes, None]:
+    """The body as it comes.
 
     Raises `TooLarge` as soon as more than `limit_bytes` are announced or have come, and
     `starlette.requests.ClientDisconnect` if the client leaves before its end.
@@ -23,11 +27,19 @@ async def read_body(request: Request, *, limit_bytes: int, limit_in_words: str) 
     announced = request.headers.get("Content-Length", "")
     if announced.isdigit() and int(announced) > limit_bytes:
         raise refusal
-    body = bytearray()
+    left = limit_bytes
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit_bytes:
+        left -= len(chunk)
+        if left < 0:
             raise refusal
+        yield chunk
+
+
+async def read_body(request: Request, *, limit_bytes: int, limit_in_words: str) -> bytearray:
+    """The whole body. Raises as `bounded` does."""
+    body = bytearray()
+    async for chunk in bounded(request, limit_bytes=limit_bytes, limit_in_words=limit_in_words):
+        body += chunk
     return body
 
 

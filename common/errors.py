@@ -5,6 +5,7 @@
         NotJson             a WebSocket message that should be JSON and is not
         EmptyText           nothing in the text can be spoken
         EmptyAudio          the body holds no audio
+      UnknownModel          a model that is not here
       Unauthorized          unknown or missing key
       ForbiddenOrigin       a browser's page that may not use this server
       TooLarge              text, body or message over its limit
@@ -26,6 +27,7 @@ Each class knows its code, HTTP status and WebSocket close code; nothing else de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -78,6 +80,12 @@ def in_words(errors: Iterable[Mapping[str, Any]]) -> str:
     return "; ".join(parts)
 
 
+def field_of(message: str) -> str | None:
+    """The field that a message names first, if it is one of those that begin as `in_words` does."""
+    named = re.match(r"([A-Za-z_][\w.-]*): ", message)
+    return named[1] if named else None
+
+
 class BadRequest(SpeechError):
     code, http_status, close_code = "bad_request", 400, 1003
 
@@ -94,8 +102,15 @@ class EmptyAudio(BadRequest):
     code = "empty_audio"
 
 
+class UnknownModel(SpeechError):
+    code, http_status, close_code = "unknown_model", 404, 1003
+
+
 class Unauthorized(SpeechError):
     code, http_status, close_code = "unauthorized", 401, 1008
+
+    def headers(self) -> dict[str, str]:
+        return {**super().headers(), "WWW-Authenticate": "Bearer"}
 
 
 class ForbiddenOrigin(SpeechError):

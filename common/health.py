@@ -41,12 +41,22 @@ def health_router(
     """
     router = APIRouter(tags=["health"])
 
-    @router.get("/healthz", summary="Does the process live?")
+    alive = {"status": "ok", "service": service, "version": __version__}
+    ready = {"status": "ready", "service": service}
+    not_ready = {"status": "loading", "service": service, "reason": "loading the model"}
+
+    @router.get(
+        "/healthz", summary="Does the process live?", responses={200: _example("It does", alive)}
+    )
     async def healthz() -> dict[str, Any]:
         extra = await details() if details else {}
         return {"status": "ok", "service": service, "version": __version__, **extra}
 
-    @router.get("/readyz", summary="Can it serve now?", responses={503: {"description": "Not now"}})
+    @router.get(
+        "/readyz",
+        summary="Can it serve now?",
+        responses={200: _example("Now", ready), 503: _example("Not now", not_ready)},
+    )
     async def readyz() -> JSONResponse:
         state = Readiness(lifecycle.state, lifecycle.reason)
         extra: dict[str, Any] = {}
@@ -59,3 +69,7 @@ def health_router(
         return JSONResponse(body, status_code=200 if state.ready else 503, headers=headers)
 
     return router
+
+
+def _example(description: str, body: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"example": body}}}

@@ -8,6 +8,16 @@ from pydantic import BaseModel, Field
 
 from common.errors import SpeechError
 from common.pcm import MEDIA_TYPES
+from common.protocol import (
+    NDJSON,
+    TRANSCRIPT_MEDIA_TYPES,
+    EndLine,
+    ErrorLine,
+    SegmentLine,
+    Transcript,
+    TranscriptFormat,
+    VerboseTranscript,
+)
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -26,10 +36,42 @@ class ErrorAnswer(BaseModel):
 
 AUDIO: Responses = {
     200: {
-        "description": "Mono, s16le unless it is G.711; the rate is in X-Sample-Rate.",
+        "description": "Mono speech, s16le where it is not compressed; X-Sample-Rate is its rate.",
         "content": {
             media_type: {"schema": {"type": "string", "format": "binary"}}
             for media_type in MEDIA_TYPES.values()
+        },
+    }
+}
+
+
+_SRT = "1\n00:00:00,000 --> 00:00:01,200\nHello\n\n"
+_VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:01.200\nHello\n\n"
+_LINES = (
+    '{"type":"segment","start_ms":0,"end_ms":1200,"text":"Hello"}\n'
+    '{"type":"end","audio_ms":1400,"text":"Hello"}\n'
+)
+_TEXTS: dict[TranscriptFormat, str] = {"text": "Hello\n", "srt": _SRT, "vtt": _VTT}
+
+
+def _named(*models: type[BaseModel]) -> list[dict[str, Any]]:
+    return [model.model_json_schema(mode="serialization") for model in models]
+
+
+TRANSCRIPT: Responses = {
+    200: {
+        "description": "The transcript in the format that was asked for; a warning about a damaged "
+        "file is also in X-Warning.",
+        "content": {
+            "application/json": {"schema": {"anyOf": _named(Transcript, VerboseTranscript)}},
+            **{
+                TRANSCRIPT_MEDIA_TYPES[name]: {"schema": {"type": "string"}, "example": example}
+                for name, example in _TEXTS.items()
+            },
+            NDJSON: {
+                "schema": {"anyOf": _named(SegmentLine, EndLine, ErrorLine)},
+                "example": _LINES,
+            },
         },
     }
 }
@@ -46,14 +88,33 @@ def errors(*kinds: type[SpeechError]) -> Responses:
     return responses
 
 
+_BINARY = {"type": "string", "format": "binary"}
+
+
 def pcm_body() -> dict[str, Any]:
     """A body of raw samples, which FastAPI must not read by itself."""
-    schema = {"schema": {"type": "string", "format": "binary"}}
     return {
         "requestBody": {
             "required": True,
-            "description": "s16le samples, as the query describes them",
-            "content": {"application/octet-stream": schema},
+            "description": "Samples as the query describes them",
+            "content": {"application/octet-stream": {"schema": _BINARY}},
+        }
+    }
+
+
+def file_body(fields: type[BaseModel]) -> dict[str, Any]:
+    """A file, as the body or in the field `file` of a form that may have `fields` beside it."""
+    form = fields.model_json_schema()
+    form["properties"] = {"file": _BINARY} | form["properties"]
+    form["required"] = ["file"]
+    return {
+        "requestBody": {
+            "required": True,
+            "description": "An audio file: WAV, MP3, FLAC, Ogg, WebM, M4A and the like",
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/octet-stream": {"schema": _BINARY},
+            },
         }
     }
 

@@ -14,11 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.errors import BadRequest, EmptyAudio
 
 BYTES_PER_SAMPLE = 2
-"""Of s16le, the only sample format."""
+"""Of s16le, which all speech that is sent out is in."""
 MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8000, 48000
 
 SampleRateHz = Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)]
 Container = Literal["s16le", "wav"]
+Compressed = Literal["mp3", "opus", "aac", "flac"]
+SpeechFormat = Literal["s16le", "wav", "mulaw", "alaw", "mp3", "opus", "aac", "flac"]
+"""What speech may be sent as over HTTP."""
+RawEncoding = Literal["s16le", "mulaw", "alaw"]
+"""How a sample of a body is written; the last two are G.711's, a byte each."""
 Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
 """How a sample of a session's audio is written; the last two are G.711's, a byte each."""
 BYTES_PER_ENCODED_SAMPLE: dict[Encoding, int] = {
@@ -26,13 +31,16 @@ BYTES_PER_ENCODED_SAMPLE: dict[Encoding, int] = {
     "mulaw": 1,
     "alaw": 1,
 }
-SpeechFormat = Literal["s16le", "wav", "mulaw", "alaw"]
 MEDIA_TYPES: dict[SpeechFormat, str] = {
     "s16le": "audio/pcm",
     "wav": "audio/wav",
     # RFC 4856 names G.711 so; it has no container here.
     "mulaw": "audio/PCMU",
     "alaw": "audio/PCMA",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
 }
 
 
@@ -53,14 +61,15 @@ class PcmQuery(BaseModel):
 
 @dataclass(frozen=True)
 class PcmFormat:
-    """s16le at `sample_rate_hz` with `channels` interleaved."""
+    """Samples at `sample_rate_hz` with `channels` interleaved."""
 
     sample_rate_hz: int
     channels: int = 1
+    encoding: RawEncoding = "s16le"
 
     @property
     def bytes_per_frame(self) -> int:
-        return BYTES_PER_SAMPLE * self.channels
+        return (BYTES_PER_SAMPLE if self.encoding == "s16le" else 1) * self.channels
 
     @property
     def bytes_per_second(self) -> int:
@@ -76,7 +85,7 @@ class PcmFormat:
         if len(body) % self.bytes_per_frame:
             raise BadRequest(
                 f"The body has {len(body)} bytes, which is no whole number of frames of "
-                f"{self.bytes_per_frame} bytes (s16le, {self.channels} channel(s))."
+                f"{self.bytes_per_frame} bytes ({self.encoding}, {self.channels} channel(s))."
             )
 
 

@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import BadRequest, SpeechError
 from common.pcm import Encoding, SampleRateHz
-from common.protocol import Message, Text, validate
-from common.request_id import SANE
+from common.protocol import SANE, Message, Text, validate
 
 PROTOCOL: Literal[1] = 1
 """Of the session mode; a change that would break a client makes it 2."""

@@ -22,9 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import BadRequest
 from common.pcm import BYTES_PER_ENCODED_SAMPLE, Encoding, SampleRateHz
-from common.protocol import Message, Segment, validate
+from common.protocol import SANE, Message, Segment, validate
 from common.protocol_session import Frame
-from common.request_id import SANE
 
 PROTOCOL = 1
 """A change that would break a client makes it 2."""

@@ -10,10 +10,10 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.protocol import SANE
+
 HEADER = "X-Request-ID"
 
-SANE = "[A-Za-z0-9._:+/=-]{1,128}"
-"""A pattern of the ids that are taken from a caller."""
 _current: ContextVar[str] = ContextVar("request_id", default="")
 _ANSWERS = {"http.response.start", "websocket.accept", "websocket.http.response.start"}
 

@@ -6,14 +6,18 @@ from `.env` in the working directory, then from the defaults here; `env.example`
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from dotenv import dotenv_values
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from common.keys import Keys, parse_keys, read_keys
 
 ENV_FILE = ".env"
 FOR_THE_CONTAINERS = ("REPLICAS", "CPUS", "MEMORY", "VOICES_BASE_URL")
@@ -49,6 +53,40 @@ class CommonSettings(BaseSettings):
     max_message_bytes: int = Field(default=65536, ge=1024, le=16 * 1024 * 1024)
     cors_origins: CommaSeparated = ("*",)
     allowed_hosts: CommaSeparated = ("*",)
+    api_keys: SecretStr = Field(default_factory=lambda: SecretStr(""))
+    api_keys_file: Path | None = Field(default_factory=lambda: None)
+    docs: bool = True
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys_fit(cls, value: SecretStr) -> SecretStr:
+        parse_keys(value.get_secret_value().split(","))
+        return value
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _file_of_keys_fits(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            read_keys(value)
+        return value
+
+    @property
+    def keys(self) -> Keys:
+        """All keys of `API_KEYS` and `API_KEYS_FILE`. Raises `BadKeys`."""
+        named = parse_keys(self.api_keys.get_secret_value().split(","))
+        filed = read_keys(self.api_keys_file) if self.api_keys_file else Keys()
+        both = named.holders + filed.holders
+        return parse_keys(f"{name}:{key}" for name, key in both)
+
+    @property
+    def open_to_the_network(self) -> bool:
+        """Whether others than this machine can reach the port."""
+        if self.host == "localhost":
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return True
 
 
 S = TypeVar("S", bound=CommonSettings)
@@ -66,11 +104,16 @@ def load_settings(cls: type[S]) -> S:
     try:
         return cls()
     except ValidationError as error:
-        lines = [
-            f"{'_'.join(str(part) for part in e['loc']).upper()}={e['input']!r}: {e['msg']}"
-            for e in error.errors()
-        ]
-        raise SettingsError("\n".join(lines)) from None
+        raise SettingsError("\n".join(_in_a_line(cls, e) for e in error.errors())) from None
+
+
+def _in_a_line(cls: type[CommonSettings], error: ErrorDetails) -> str:
+    name = "_".join(str(part) for part in error["loc"])
+    if not name:
+        return error["msg"]
+    field = cls.model_fields.get(name)
+    secret = field is not None and field.annotation is SecretStr
+    return f"{name.upper()}{'' if secret else '=' + repr(error['input'])}: {error['msg']}"
 
 
 def unknown_variables(

@@ -18,6 +18,7 @@ from client.stream_tts import speak_to_file
 from client.transcribe import transcribe
 from client.wav import read_wav
 from common.settings import SettingsError, load_settings
+from deploy.keys import provide_key
 from deploy.local import ROOT, FleetError, LocalFleet
 from deploy.ports import chosen_ports, complaint
 from deploy.words import words
@@ -36,6 +37,7 @@ def main() -> int:
         signal.signal(sig, _as_interrupt)
     try:
         ports = chosen_ports()
+        provide_key()
         if taken := complaint(ports, "demo"):
             return _fail(taken)
         return _run(ports)

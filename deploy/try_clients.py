@@ -55,11 +55,16 @@ def main() -> int:
 
 
 def _fleet_of_this_machine() -> tuple[str, int]:
-    """Where its gateway is, and the sample rate of its speech. Raises `SettingsError`."""
+    """Where its gateway is, and the sample rate of its speech. Raises `SettingsError`.
+
+    Its key, if it asks for one, is put into the environment.
+    """
     # Only here: in the client's image there are no services.
+    from deploy.keys import provide_key
     from deploy.ports import chosen_ports
     from tts_service.app.settings import TtsSettings
 
+    provide_key()
     return f"localhost:{chosen_ports()['gateway']}", load_settings(TtsSettings).tts_sr
 
 

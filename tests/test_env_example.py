@@ -31,6 +31,8 @@ ASKED_FOR = {
     if match[1] not in FOR_MAKE
 }
 """Variables of the Compose files with their defaults."""
+IN_IMAGES = {"TTS_MODEL": "tts_models/en/ljspeech/tacotron2-DDC"}
+"""Where an image is built with another default than a service has outside of one."""
 SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 
 
@@ -58,9 +60,16 @@ def test_shows_the_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert getattr(load_settings(cls), name) == field.default
 
 
-@pytest.mark.parametrize("name", sorted(ASKED_FOR))
+@pytest.mark.parametrize("name", sorted(set(ASKED_FOR) - set(IN_IMAGES)))
 def test_shows_the_default_of_the_compose_files(name: str) -> None:
     assert LISTED[name] == ASKED_FOR[name]
+
+
+@pytest.mark.parametrize("name", sorted(IN_IMAGES))
+def test_names_an_images_own_default_with_the_meaning(name: str) -> None:
+    assert ASKED_FOR[name] == IN_IMAGES[name]
+    assert f"ARG {name}={IN_IMAGES[name]}\n" in (ROOT / "tts_service/Dockerfile").read_text()
+    assert IN_IMAGES[name] in LINES[LINES.index(f"#{name}={LISTED[name]}") - 1]
 
 
 @pytest.mark.parametrize("name", sorted(set(ASKED_FOR) - SETTINGS))

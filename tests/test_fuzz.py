@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 
 from deploy.local import LocalFleet
+from tests.support.audio_files import tone_file
 from tests.support.session import open_session
 from tests.support.wire import close_of, open_ws
 
@@ -63,7 +65,20 @@ def test_any_body_is_answered_without_a_500(fleet: LocalFleet) -> None:
         @given(
             path=st.sampled_from(["/api/stt/bytes", "/api/echo-bytes", "/api/tts"]),
             body=st.binary(max_size=3000) | NEARLY_RIGHT.map(lambda v: json.dumps(v).encode()),
-            query=st.sampled_from(["", "sr=8000&ch=2", "sr=48000", "sr=x", "fmt=wav", "%ff=%00"]),
+            query=st.sampled_from(
+                [
+                    "",
+                    "sr=8000&ch=2",
+                    "sr=48000",
+                    "sr=x",
+                    "fmt=wav",
+                    "fmt=mulaw&sr=8000",
+                    "format=vtt",
+                    "overlap=1",
+                    "words=1&vad=0&prompt=%00%ff",
+                    "%ff=%00",
+                ]
+            ),
         )
         def check(path: str, body: bytes, query: str) -> None:
             answer = client.post(f"{path}?{query}", content=body)
@@ -72,6 +87,59 @@ def test_any_body_is_answered_without_a_500(fleet: LocalFleet) -> None:
                 assert answer.json()["error"]["message"]
 
         check()
+    assert_unharmed(fleet, before)
+
+
+FILES = [tone_file(kind, 0.3) for kind in ("wav", "mp3", "flac", "ogg-opus", "webm", "m4a")]
+
+
+@st.composite
+def damaged_files(draw: st.DrawFn) -> bytes:
+    """Files that once were whole: cut, overwritten in places, or with something before them."""
+    content = bytearray(draw(st.sampled_from(FILES)))
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, len(content) - 1))
+        piece = draw(st.binary(min_size=1, max_size=40))
+        content[place : place + len(piece)] = piece
+    if draw(st.booleans()):
+        del content[draw(st.integers(0, len(content))) :]
+    return draw(st.binary(max_size=8)) + bytes(content)
+
+
+def test_any_file_is_answered_without_a_500(fleet: LocalFleet) -> None:
+    before = log_sizes(fleet)
+    with httpx.Client(base_url=fleet.url("gateway"), timeout=60) as client:
+
+        @settings(fuzz, max_examples=150)
+        @given(
+            content=st.binary(max_size=3000) | damaged_files(),
+            as_form=st.booleans(),
+            format_=st.sampled_from(["json", "verbose_json", "text", "srt", "vtt", "x"]),
+            lines=st.booleans(),
+        )
+        def check(content: bytes, as_form: bool, format_: str, lines: bool) -> None:
+            headers = {"Accept": "application/x-ndjson"} if lines else {}
+            given: dict[str, Any] = (
+                {"files": {"file": ("a", content)}, "data": {"format": format_}}
+                if as_form
+                else {"content": content, "params": {"format": format_}}
+            )
+            answer = client.post("/api/stt/file", headers=headers, **given)
+            assert answer.status_code in (200, 400, 413, 415)
+            if answer.status_code != 200:
+                assert answer.json()["error"]["message"]
+
+        check()
+
+        @settings(fuzz, max_examples=100)
+        @given(body=st.binary(max_size=400), boundary=st.text("ab", max_size=3))
+        def check_forms(body: bytes, boundary: str) -> None:
+            form = b"--" + boundary.encode() + b"\r\n" + body
+            kind = f"multipart/form-data; boundary={boundary}"
+            answer = client.post("/api/stt/file", content=form, headers={"Content-Type": kind})
+            assert answer.status_code in (400, 415)
+
+        check_forms()
     assert_unharmed(fleet, before)
 
 

@@ -65,3 +65,20 @@ def test_every_example_of_the_api_answers_what_the_readme_says(
         assert ended.returncode == 0, f"{command}\n{ended.stdout}{ended.stderr}"
         said = (ended.stdout + ended.stderr).strip()
         assert re.fullmatch(as_pattern(example.answer), said, re.DOTALL), f"{command}\n{said}"
+
+
+def test_the_python_example_prints_what_the_readme_says(fleet: LocalFleet, tmp_path: Path) -> None:
+    match = re.search(r"```python\n(.*?)```\n\n```\n(.*?)```", README, re.DOTALL)
+    assert match is not None
+    program = tmp_path / "example.py"
+    program.write_text(match[1].replace("http://localhost:8000", fleet.url("gateway")))
+    ended = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == (match[2], "")

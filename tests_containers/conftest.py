@@ -1,15 +1,13 @@
-"""The images, built once as a person builds them; a fleet of them for tests that do it no harm."""
+"""The images, built once as a person builds them, and two fleets of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from tests_containers.support import SERVICES, Fleet, go_on
-
-StartFleet = Callable[..., Fleet]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,33 +16,29 @@ def images() -> None:
     Fleet("fleet-test").make("build", timeout_s=900, DOCKER_BUILDKIT="1")
 
 
-OWN_FIRST_PORT = 19000
-"""Of a test's own fleet: the module's may be up at the same time."""
-
-
-def _start(stack: ExitStack, fleet: Fleet) -> Fleet:
-
-    def end() -> None:
+@contextmanager
+def up(fleet: Fleet) -> Iterator[Fleet]:
+    try:
+        fleet.make("up")
+        yield fleet
+    finally:
         # One that was stopped in its tracks must not be waited for.
         for service in SERVICES:
             for container in fleet.ids(service):
                 go_on(container)
         fleet.make("down")
 
-    stack.callback(end)
-    fleet.make("up")
-    return fleet
-
 
 @pytest.fixture(scope="module")
 def fleet(images: None) -> Iterator[Fleet]:
-    """One of each service, the same for all tests of a module."""
-    with ExitStack() as stack:
-        yield _start(stack, Fleet("fleet-test"))
+    """One of each service. A test that takes something away puts it back."""
+    with up(Fleet("fleet-test")) as fleet:
+        yield fleet
 
 
-@pytest.fixture
-def start_fleet(images: None) -> Iterator[StartFleet]:
-    """Call it with settings to have a fleet of one's own, to kill and hang at will."""
-    with ExitStack() as stack:
-        yield lambda **env: _start(stack, Fleet("fleet-test-own", env, first_port=OWN_FIRST_PORT))
+@pytest.fixture(scope="module")
+def fleet_of_three(images: None) -> Iterator[Fleet]:
+    """A gateway with three voices behind it, to kill and hang at will."""
+    settings = {"TTS_REPLICAS": "3", "GATEWAY_FIRST_BYTE_TIMEOUT_S": "3"}
+    with up(Fleet("fleet-test-three", settings)) as fleet:
+        yield fleet

@@ -62,7 +62,7 @@ def size_over_base(name: str) -> int:
     return int(sizes[0]) - int(sizes[1])
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 60.0, what: str = "") -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0, what: str = "") -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain: {what}"
@@ -91,7 +91,12 @@ class Fleet:
     @property
     def environment(self) -> dict[str, str]:
         ports = {f"{name.upper()}_PORT": str(self.port(name)) for name in OFFSETS}
-        mine = {"COMPOSE_PROJECT_NAME": self.project, "IMAGE_PREFIX": PREFIX}
+        mine = {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "IMAGE_PREFIX": PREFIX,
+            # The default voice is a download; test_voice.py makes it of a mirror's.
+            "TTS_MODEL": "hibari/heart",
+        }
         return {**mine, **ports, **self.env}
 
     def make(self, target: str, *, timeout_s: float = 300.0, **env: str) -> str:
@@ -137,6 +142,12 @@ def events(container: str) -> list[dict[str, Any]]:
 def spoken_by(container: str) -> int:
     """How many utterances a replica has spoken, by its log."""
     return sum(event["event"] == "utterance.done" for event in events(container))
+
+
+def is_ready(container: str, port: int) -> bool:
+    """Whether the container's own health check says so, asked right now."""
+    script = f"healthcheck {port} >/dev/null 2>&1 && echo yes"
+    return docker("exec", container, "sh", "-c", script, check=False) == "yes"
 
 
 def stop(container: str) -> None:

@@ -12,8 +12,7 @@ from client.stream_tts import speak_to_file
 from client.transcribe import transcribe
 from client.wav import read_wav
 from deploy.words import words
-from tests_containers.conftest import StartFleet
-from tests_containers.support import SERVICES, Fleet, docker, events, image, run, wait_for
+from tests_containers.support import SERVICES, Fleet, docker, events, image, is_ready, run, wait_for
 
 SENTENCE = "The library opens at eight in the morning and closes at six in the evening."
 
@@ -111,7 +110,7 @@ def test_nothing_asks_the_network(images: None) -> None:
                 *("--env=GATEWAY_TTS_URL=http://tts:8082", "--env=GATEWAY_ASR_URL=http://asr:8081"),
                 image(service),
             )
-        wait_for(lambda: all(map(_ready, names, (8082, 8081, 8000))), what="ready offline")
+        wait_for(lambda: all(map(is_ready, names, (8082, 8081, 8000))), what="ready offline")
         client = ("run", "--rm", *safe, "--tmpfs=/app/.run/client:mode=1777", image("client"))
         assert "heard             The quick brown fox" in docker(*client)
         # It does lead nowhere: a neighbour on another network of this machine cannot be reached.
@@ -126,13 +125,6 @@ def test_nothing_asks_the_network(images: None) -> None:
     finally:
         docker("rm", "--force", *names, outside, check=False)
         docker("network", "rm", network)
-
-
-def _ready(container: str, port: int) -> bool:
-    return docker("exec", container, "healthcheck", str(port), check=False) == "" and (
-        docker("exec", container, "sh", "-c", f"healthcheck {port} && echo yes", check=False)
-        == "yes"
-    )
 
 
 def test_health_goes_from_not_ready_to_ready(images: None) -> None:
@@ -159,28 +151,35 @@ def test_health_goes_from_not_ready_to_ready(images: None) -> None:
 
 
 def test_an_utterance_is_finished_when_its_container_is_stopped(
-    start_fleet: StartFleet, tmp_path: Path
+    fleet: Fleet, tmp_path: Path
 ) -> None:
-    fleet = start_fleet()
     (container,) = fleet.ids("tts")
     text = f"{SENTENCE} " * 30
-    with ThreadPoolExecutor(1) as threads:
-        began: list[float] = []
-        speaking = threads.submit(
-            speak_to_file, text, tmp_path / "long.wav", fleet.ws, on_audio=began.append
+    try:
+        with ThreadPoolExecutor(1) as threads:
+            began: list[float] = []
+            speaking = threads.submit(
+                speak_to_file, text, tmp_path / "long.wav", fleet.ws, on_audio=began.append
+            )
+            wait_for(lambda: bool(began), what="first audio")
+            assert not speaking.done()
+            docker("stop", "--time=40", container)
+            spoken = speaking.result(60)
+        assert spoken.audio_s > 60
+        assert spoken.audio_s == pytest.approx(_audio_s_of(events(container)), abs=0.1)
+        assert docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
+    finally:
+        docker("start", container)
+        wait_for(
+            lambda: httpx.get(f"{fleet.url()}/readyz", timeout=20).status_code == 200,
+            what="it speaks again",
         )
-        wait_for(lambda: bool(began), what="first audio")
-        assert not speaking.done()
-        docker("stop", "--time=40", container)
-        spoken = speaking.result(60)
-    assert spoken.audio_s > 60
-    assert spoken.audio_s == pytest.approx(_audio_s_of(events(container)), abs=0.1)
-    assert docker("inspect", "--format", "{{.State.ExitCode}}", container) == "0"
 
 
 def _audio_s_of(log: list[dict[str, object]]) -> float:
-    (done,) = [event for event in log if event["event"] == "utterance.done"]
-    return float(str(done["audio_ms"])) / 1000
+    """Of what was said last."""
+    done = [event for event in log if event["event"] == "utterance.done"]
+    return float(str(done[-1]["audio_ms"])) / 1000
 
 
 def test_compose_1_29_brings_it_up_too(images: None, tmp_path: Path) -> None:

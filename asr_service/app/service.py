@@ -11,6 +11,7 @@ from asr_service.app.batching import Workers
 from asr_service.app.engine import Decode, Engine, RecognitionOptions
 from asr_service.app.settings import AsrSettings
 from common.admission import Admission
+from common.catalogue import LoadedModel
 from common.errors import BadRequest
 from common.lifecycle import Lifecycle
 from common.logger import get_logger, text_field
@@ -47,6 +48,13 @@ class RecognitionService:
         """Raise `Loading`, `Draining` or `Busy` if a request would be refused now."""
         self.lifecycle.check()
         self.admission.check()
+
+    @property
+    def model(self) -> LoadedModel:
+        """The recognizer that is loaded. Raises `Loading` or `Draining`."""
+        self.lifecycle.check()
+        assert self._engine is not None
+        return LoadedModel(name=self.settings.asr_model, languages=list(self._engine.languages))
 
     def check_language(self, language: str) -> None:
         """Raise `BadRequest` unless the model understands `language`."""

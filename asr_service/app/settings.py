@@ -20,6 +20,7 @@ class AsrSettings(CommonSettings):
     asr_window: Literal["adaptive", "full"] = "adaptive"
     asr_vad: bool = True
     asr_max_seconds: float = Field(default=600.0, gt=0)
+    asr_max_body_bytes: int = Field(default=26_214_400, ge=1)
     asr_workers: int = Field(default_factory=lambda: min(2, os.cpu_count() or 1), ge=1)
     asr_threads_per_worker: int = Field(default=1, ge=1)
     asr_max_batch: int = Field(default=4, ge=1, le=32)

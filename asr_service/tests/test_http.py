@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from asr_service.app.engine import RecognitionOptions
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
 from asr_service.tests.conftest import Serve
@@ -38,6 +39,62 @@ def test_rate_and_channels_reach_the_recognizer(serve: Serve, recognizer: FakeRe
     assert recognizer.heard[0][1].language == "en"
 
 
+@pytest.mark.parametrize("law", ["mulaw", "alaw"])
+def test_a_telephones_samples_are_a_byte_each(
+    serve: Serve, recognizer: FakeRecognizer, law: str
+) -> None:
+    at = serve(asr_max_seconds=2)
+    assert post(at.http, bytes(8000), f"sr=8000&fmt={law}").status_code == 200
+    assert post(at.http, bytes(16001), f"fmt={law}").status_code == 200
+    assert [samples for samples, _ in recognizer.heard] == [16000, 16001]
+    assert post(at.http, bytes(16001), f"sr=8000&fmt={law}").status_code == 413
+    assert post(at.http, bytes(3), f"sr=8000&ch=2&fmt={law}").status_code == 400
+
+
+def test_options_reach_the_recognizer(serve: Serve, recognizer: FakeRecognizer) -> None:
+    at = serve(asr_beam_size=3)
+    query = "words=true&prompt=Ada%20%C3%A9&hotwords=kettle&vad=false&beam_size=1"
+    assert post(at.http, query=query).status_code == 200
+    assert post(at.http).status_code == 200
+    asked, default = (options for _, options in recognizer.heard)
+    assert asked == RecognitionOptions("en", 1, True, "Ada é", "kettle", False)
+    assert default == RecognitionOptions("en", 3)
+
+
+TEXT = '"text":"16000 samples","segments":'
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type", "body"),
+    [
+        ("text", "text/plain; charset=utf-8", "16000 samples\n"),
+        ("srt", "application/x-subrip", "1\n00:00:00,000 --> 00:00:01,000\n16000 samples\n\n"),
+        (
+            "vtt",
+            "text/vtt; charset=utf-8",
+            "WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n16000 samples\n\n",
+        ),
+        (
+            "json",
+            "application/json",
+            f'{{{TEXT}[{{"start_ms":0,"end_ms":1000,"text":"16000 samples"}}]}}',
+        ),
+        (
+            "verbose_json",
+            "application/json",
+            f'{{"task":"transcribe","language":"en","duration":1.0,{TEXT}'
+            '[{"id":0,"start":0.0,"end":1.0,"text":"16000 samples"}]}',
+        ),
+    ],
+)
+def test_the_answer_has_the_format_that_was_asked_for(
+    serve: Serve, name: str, media_type: str, body: str
+) -> None:
+    answer = post(serve().http, query=f"format={name}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, media_type)
+    assert answer.text == body
+
+
 def test_silence_is_an_empty_transcript(serve: Serve) -> None:
     assert post(serve().http, bytes(32000)).json() == {"text": "", "segments": []}
 
@@ -54,6 +111,13 @@ def test_silence_is_an_empty_transcript(serve: Serve) -> None:
         ("lang=de", "en"),
         ("lang=", "lang"),
         ("rate=8000", "rate"),
+        ("fmt=s24le", "fmt"),
+        ("words=perhaps", "words"),
+        ("words=1&format=srt", "words"),
+        ("format=docx", "format"),
+        ("vad=2", "vad"),
+        ("beam_size=0", "beam_size"),
+        ("prompt=" + "x" * 2001, "prompt"),
     ],
 )
 def test_a_parameter_that_does_not_fit_is_named(serve: Serve, query: str, named: str) -> None:
@@ -87,6 +151,14 @@ def test_the_limit_is_in_seconds_whatever_the_format(
     refused = post(at.http, SECOND * 2 + b"\0\0")
     assert (refused.status_code, refused.json()["error"]["code"]) == (413, "too_large")
     assert len(recognizer.heard) == 3
+
+
+def test_the_limit_of_bytes_holds_too(serve: Serve) -> None:
+    at = serve(asr_max_body_bytes=32000)
+    assert post(at.http).status_code == 200
+    refused = post(at.http, SECOND + b"\0\0")
+    assert refused.status_code == 413
+    assert "32000 bytes" in refused.json()["error"]["message"]
 
 
 def test_an_upload_over_the_limit_is_refused_while_it_streams_in(

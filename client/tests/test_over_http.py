@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import wave
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +14,7 @@ from client import echo_bytes, transcribe
 from client.errors import BadInput, BrokenOff, NoSpeech, Refused, ServerAway
 from client.tests.conftest import HttpServer
 from client.wav import Recording
+from common.protocol import Segment, Word
 
 RECORDING = Recording(b"\5\0" * 1600, 16000)
 SPEECH = b"\1\0" * 640
@@ -39,6 +39,7 @@ def answers(
             more = message.get("more_body", False)
         if seen is not None:
             seen.update(path=scope["path"], query=scope["query_string"].decode(), body=body)
+            seen.update(accept=dict(scope["headers"])[b"accept"])
         await send({"type": "http.response.start", "status": status, "headers": raw})
         for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -74,6 +75,7 @@ def test_echo_is_a_whole_wav_with_its_transcript(http_server: HttpServer, out: P
         "path": "/api/echo-bytes",
         "query": "sr=16000&ch=1&fmt=s16le",
         "body": RECORDING.pcm,
+        "accept": b"*/*",
     }
     with wave.open(str(out)) as file:
         assert file.readframes(file.getnframes()) == SPEECH * 2
@@ -103,20 +105,19 @@ def test_echo_without_audio_is_not_success(http_server: HttpServer, out: Path) -
     assert list(out.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("cut", "samples"), [((b"\1", b"\0\2", b"\0"), b"\1\0\2\0"), ((b"\1\0",), b"\1\0")]
-)
+@pytest.mark.parametrize("cut", [(b"\1", b"\0\2", b"\0"), (b"\1\0", b"\2\0")])
 def test_samples_that_the_network_cut_are_put_together(
-    cut: Iterable[bytes], samples: bytes
+    cut: tuple[bytes, ...], http_server: HttpServer, out: Path
 ) -> None:
-    pieces = list(echo_bytes.whole_samples(cut))
-    assert b"".join(pieces) == samples
-    assert all(len(piece) % 2 == 0 for piece in pieces)
+    echo_bytes.echo_to_file(RECORDING, out, http_server(answers(*cut)))
+    with wave.open(str(out)) as file:
+        assert file.readframes(file.getnframes()) == b"\1\0\2\0"
 
 
-def test_half_a_sample_at_the_end_is_not_success() -> None:
+def test_half_a_sample_at_the_end_is_not_success(http_server: HttpServer, out: Path) -> None:
     with pytest.raises(BrokenOff, match="within a sample"):
-        list(echo_bytes.whole_samples([b"\1\0\2"]))
+        echo_bytes.echo_to_file(RECORDING, out, http_server(answers(b"\1\0\2")))
+    assert not out.exists()
 
 
 def test_refusal_is_told_in_the_servers_words(http_server: HttpServer, out: Path) -> None:
@@ -168,7 +169,7 @@ def test_transcript_has_its_segments(http_server: HttpServer) -> None:
     url = http_server(answers(json.dumps(body).encode(), seen=seen))
     transcript = transcribe.transcribe(RECORDING, url + "/")
     assert transcript.text == "Hi. Ho."
-    assert transcript.segments == (transcribe.Segment(0, 90, "Hi."),)
+    assert transcript.segments == [Segment(start_ms=0, end_ms=90, text="Hi.")]
     assert seen["path"] == "/api/stt/bytes"
     assert seen["query"] == "sr=16000&ch=1&lang=en"
 
@@ -177,6 +178,64 @@ def test_transcript_has_its_segments(http_server: HttpServer) -> None:
 def test_answer_that_is_no_transcript_is_not_success(body: bytes, http_server: HttpServer) -> None:
     with pytest.raises(BrokenOff, match="no transcript"):
         transcribe.transcribe(RECORDING, http_server(answers(body)))
+
+
+def test_overlapping_echo_has_no_transcript(http_server: HttpServer, out: Path) -> None:
+    seen: dict[str, str | bytes] = {}
+    url = http_server(answers(SPEECH, headers={"X-Sample-Rate": "16000"}, seen=seen))
+    echo = echo_bytes.echo_to_file(RECORDING, out, url, overlap=True)
+    assert (echo.transcript, echo.audio_s) == ("", 0.04)
+    assert seen["query"] == "sr=16000&ch=1&fmt=s16le&overlap=true"
+
+
+WORD = {"start_ms": 0, "end_ms": 90, "text": " Hi.", "probability": 0.5}
+HI = {"start_ms": 0, "end_ms": 90, "text": "Hi."}
+END_LINE = b'{"type":"end","audio_ms":90,"text":"Hi."}\n'
+SEGMENT_LINE = json.dumps({"type": "segment"} | HI).encode() + b"\n"
+
+
+def test_file_is_sent_as_it_is(http_server: HttpServer) -> None:
+    seen: dict[str, str | bytes] = {}
+    message = {"text": "Hi.", "segments": [HI | {"words": [WORD]}], "warning": "Cut."}
+    url = http_server(answers(json.dumps(message).encode(), seen=seen))
+    transcript = transcribe.transcribe(b"fLaC", url, words=True)
+    assert transcript.warning == "Cut."
+    assert transcript.segments[0].words == [Word.model_validate(WORD)]
+    assert seen["path"] == "/api/stt/file"
+    assert seen["query"] == "lang=en&words=true"
+    assert seen["body"] == b"fLaC"
+
+
+def test_segments_come_as_they_are_found(http_server: HttpServer) -> None:
+    seen: dict[str, str | bytes] = {}
+    end = b'{"type":"end","audio_ms":90,"text":"Hi.","warning":"Cut."}\n'
+    url = http_server(answers(SEGMENT_LINE[:9], SEGMENT_LINE[9:] + end, seen=seen))
+    warnings: list[str] = []
+    found = list(transcribe.listen(RECORDING, url, on_warning=warnings.append))
+    assert [(segment.start_ms, segment.end_ms, segment.text) for segment in found] == [
+        (0, 90, "Hi.")
+    ]
+    assert warnings == ["Cut."]
+    assert seen["accept"] == b"application/x-ndjson"
+
+
+@pytest.mark.parametrize(
+    ("last", "whole", "said"),
+    [
+        (b'{"type":"error","error":"The recognizer failed."}\n', False, "The recognizer failed"),
+        (b"", True, "before it was whole"),
+        (b"", False, "broke off"),
+        (b'{"type":"segment"}\n', True, "no segment"),
+        (b"[]\n", True, "no segment"),
+    ],
+)
+def test_segments_that_break_off_are_not_success(
+    http_server: HttpServer, last: bytes, whole: bool, said: str
+) -> None:
+    segments = transcribe.listen(RECORDING, http_server(answers(SEGMENT_LINE, last, whole=whole)))
+    assert next(segments).text == "Hi."
+    with pytest.raises(BrokenOff, match=said):
+        next(segments)
 
 
 # The programs.
@@ -222,3 +281,59 @@ def test_transcribe_program_says_that_nobody_speaks(http_server: HttpServer, wav
     url = http_server(answers(b'{"text":"","segments":[]}'))
     with pytest.raises(NoSpeech, match="Nobody speaks in"):
         transcribe.main(["--wav", str(wav), "--url", url])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chunks", "printed"),
+    [
+        (["--format", "srt"], [b"1\n0 --> 1\nHi.\n\n"], "1\n0 --> 1\nHi.\n\n"),
+        (["--format", "text"], [b"Hi.\n"], "Hi.\n"),
+        (["--format", "verbose_json"], [b'{"text":"Hi."}'], '{"text":"Hi."}\n'),
+        (["--stream"], [SEGMENT_LINE, END_LINE], "Hi.\n"),
+        (["--stream", "--times"], [SEGMENT_LINE, END_LINE], "    0.00     0.09  Hi.\n"),
+        (
+            ["--words"],
+            [json.dumps({"text": "Hi.", "segments": [HI | {"words": [WORD]}]}).encode()],
+            "    0.00     0.09  Hi.\n",
+        ),
+    ],
+)
+def test_transcribe_program_sends_a_file_of_any_kind(
+    arguments: list[str],
+    chunks: list[bytes],
+    printed: str,
+    http_server: HttpServer,
+    wav: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    seen: dict[str, str | bytes] = {}
+    url = http_server(answers(*chunks, seen=seen))
+    transcribe.main(["--file", str(wav), "--url", url, *arguments])
+    assert capsys.readouterr().out == printed
+    assert seen["path"] == "/api/stt/file"
+    assert seen["body"] == wav.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [("json", b'{"text":""}'), ("text", b""), ("srt", b""), ("vtt", b"WEBVTT\n\n")],
+)
+def test_transcribe_program_says_so_in_any_format(
+    name: str, body: bytes, http_server: HttpServer, wav: Path
+) -> None:
+    with pytest.raises(NoSpeech, match="Nobody speaks in"):
+        transcribe.main(["--file", str(wav), "--url", http_server(answers(body)), "--format", name])
+
+
+def test_transcribe_program_warns_of_damage_on_stderr(
+    http_server: HttpServer, wav: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = json.dumps({"text": "Hi.", "segments": [HI], "warning": "Cut."}).encode()
+    transcribe.main(["--file", str(wav), "--url", http_server(answers(body))])
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("Hi.\n", "Cut.\n")
+
+
+def test_file_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read: No such file"):
+        transcribe.main(["--file", str(tmp_path / "none.mp3")])

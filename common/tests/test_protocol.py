@@ -44,7 +44,7 @@ def test_json_that_is_no_object_is_a_bad_request(frame: str) -> None:
         ('{"segments": "a"}', "segments"),
         ('{"segments": [{"words": "a"}]}', "segments.0.text"),
         ('{"text": "a", "segments": []}', "not both"),
-        ('{"type": "start"}', "Session mode"),
+        ('{"type": "start"}', "first message"),
     ],
 )
 def test_a_field_that_cannot_be_honoured_is_named(frame: str, named: str) -> None:

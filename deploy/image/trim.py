@@ -16,7 +16,6 @@ UNUSED = (
     "**/tests",
     "annotated_types/test_cases.py",
     "numpy/_core/include",
-    "numpy/f2py",
     "av/include",
     "**/*.pyx",
     "**/*.pxd",
@@ -29,6 +28,29 @@ UNUSED = (
     # Converters of other model formats; recognition only reads what is converted.
     "ctranslate2/converters",
     "ctranslate2/specs",
+    # The voice's package asks scipy for nothing but its Fourier transform.
+    *(
+        f"scipy/{part}"
+        for part in (
+            "cluster",
+            "constants",
+            "datasets",
+            "differentiate",
+            "fftpack",
+            "integrate",
+            "interpolate",
+            "io",
+            "linalg",
+            "misc",
+            "ndimage",
+            "odr",
+            "optimize",
+            "signal",
+            "sparse",
+            "spatial",
+            "stats",
+        )
+    ),
     # Symbolic mathematics, asked for by onnxruntime's helpers alone.
     "sympy",
     "sympy-*.dist-info",

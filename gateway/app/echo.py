@@ -5,22 +5,10 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
-import httpx
-from pydantic import ValidationError
-
-from common.errors import UpstreamFailed
 from common.protocol import Transcript
 
 SPEECH_NONE = {"X-Speech": "none"}
 """Said of audio in which nobody speaks; the body is empty then."""
-
-
-def transcript_of(answer: httpx.Response) -> Transcript:
-    """What the recognizer answered. Raises `UpstreamFailed` if it is no transcript."""
-    try:
-        return Transcript.model_validate_json(answer.content, strict=True)
-    except ValidationError:
-        raise UpstreamFailed("The asr service answered something that is no transcript.") from None
 
 
 def speech_body(text: str, sample_rate_hz: int, container: str) -> bytes:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from starlette.middleware import Middleware
 
 from common.app import create_app
 from common.health import Readiness, health_router
 from common.lifecycle import Lifecycle
-from common.settings import load_settings
-from gateway.app import routes
+from common.settings import SettingsError, load_settings
+from gateway.app import listening, routes
+from gateway.app.catalogue import Catalogue
+from gateway.app.fleet import Fleet
+from gateway.app.openai import models, speech, transcriptions
+from gateway.app.openai.errors import OpenAIErrorsMiddleware
+from gateway.app.openai.names import Names
+from gateway.app.quota import Quota, QuotaMiddleware
 from gateway.app.replicas import Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams import Upstream, UpstreamAnswer, new_http_client
@@ -26,8 +33,16 @@ def build(
 ) -> FastAPI:
     """The app, asking the services behind it through `http`, which it closes at its end."""
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
+    quota = Quota(
+        per_minute=settings.gateway_key_requests_per_minute,
+        at_a_time=settings.gateway_key_concurrency,
+    )
     tts = Upstream("tts", settings.gateway_tts_url, http, settings, resolve=resolve)
     asr = Upstream("asr", settings.gateway_asr_url, http, settings, resolve=resolve)
+    fleet = Fleet(settings, lifecycle, tts=tts, asr=asr)
+    names = Names(fleet)
+
+    wyoming = _wyoming() if settings.gateway_wyoming_port else None
 
     async def upstream_states() -> dict[str, Any]:
         states = await asyncio.gather(tts.state(), asr.state())
@@ -45,7 +60,12 @@ def build(
 
     @asynccontextmanager
     async def run() -> AsyncIterator[None]:
-        async with http, tts.replicas.watched(), asr.replicas.watched():
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(http)
+            await held.enter_async_context(tts.replicas.watched())
+            await held.enter_async_context(asr.replicas.watched())
+            if wyoming is not None:
+                await held.enter_async_context(wyoming(fleet, names))
             lifecycle.ready()
             yield
 
@@ -56,16 +76,35 @@ def build(
         lifecycle=lifecycle,
         routers=[
             health_router("gateway", lifecycle, details=upstream_states, readiness=readiness),
-            routes.router(settings, lifecycle, tts=tts, asr=asr),
+            routes.router(fleet),
+            listening.router(fleet),
+            speech.router(fleet, names),
+            transcriptions.router(fleet, names),
+            models.router(fleet, names),
         ],
         run=run,
+        guards=[Middleware(QuotaMiddleware, quota=quota)],
     )
+
+    app.add_middleware(OpenAIErrorsMiddleware)
 
     @app.exception_handler(UpstreamAnswer)
     async def refused_upstream(_: Request, refusal: UpstreamAnswer) -> Response:
         return routes.as_response(refusal)
 
     return app
+
+
+def _wyoming() -> Callable[[Fleet, Catalogue], AbstractAsyncContextManager[None]]:
+    """What serves Wyoming. Raises `SettingsError` if its package is not installed."""
+    try:
+        from gateway.app.wyoming.server import serving
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"GATEWAY_WYOMING_PORT: the package {error.name} is missing; install "
+            "speech-fleet[wyoming], or set the port to 0."
+        ) from None
+    return serving
 
 
 def _from_environment() -> FastAPI:

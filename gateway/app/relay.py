@@ -18,29 +18,17 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from common.boundary import FAULT
-from common.errors import Internal, SpeechError, UpstreamFailed, UpstreamTimeout
+from common.errors import Internal, SpeechError
 from common.lifecycle import Lifecycle
 from common.logger import get_logger
 from common.protocol_session import GoAway
-from common.websocket import (
-    GOING_AWAY,
-    NO_STATUS,
-    NORMAL,
-    SERVICE_RESTART,
-    break_off,
-    close,
-)
+from common.tasks import until_first
+from common.websocket import GOING_AWAY, break_off, close
 from gateway.app.settings import GatewaySettings
 from gateway.app.under_way import UnderWay
+from gateway.app.watched import Closed, WatchedUpstream
 
 log = get_logger(__name__)
-
-
-class _Closed(Exception):
-    """The upstream ended the session in order; the client is told with the same code."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        self.code, self.reason = code, reason
 
 
 class Relay:
@@ -54,29 +42,30 @@ class Relay:
         name: str,
         lifecycle: Lifecycle,
         settings: GatewaySettings,
-        pong_timeout_s: float,
         under_way: UnderWay,
     ) -> None:
         self._client = client
-        self._upstream = upstream
-        self._name = name
+        self._upstream = WatchedUpstream(upstream, name, settings.gateway_stall_timeout_s)
         self._lifecycle = lifecycle
         self._settings = settings
-        self._pong_timeout_s = pong_timeout_s
         self._work = ExitStack()
         self._under_way = under_way
         self._idle = asyncio.Event()
         self._idle.set()
-        self._waiting_since: float | None = None
-        """Since when we wait for the upstream; None while a frame is on its way to the client."""
         self._sending_since = 0.0
 
     async def run(self) -> None:
         """Relay until one side ends, and end the client's accordingly."""
         with self._work:
             try:
-                await self._both_ways()
-            except _Closed as closed:
+                await until_first(
+                    self._to_upstream(),
+                    self._to_client(),
+                    self._upstream.watch(),
+                    self._watch(),
+                    self._leave(),
+                )
+            except Closed as closed:
                 await close(self._client, closed.code, closed.reason)
             except WebSocketDisconnect:
                 log.debug("relay.client_left")
@@ -88,25 +77,6 @@ class Relay:
                 fault = Internal(FAULT)
                 await break_off(self._client, fault, session=self._under_way.in_session)
 
-    async def _both_ways(self) -> None:
-        directions = [
-            asyncio.ensure_future(self._to_upstream()),
-            asyncio.ensure_future(self._to_client()),
-            asyncio.ensure_future(self._watch()),
-            asyncio.ensure_future(self._leave()),
-        ]
-        try:
-            done, _ = await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
-            for direction in done:
-                direction.result()
-        finally:
-            for direction in directions:
-                direction.cancel()
-            await asyncio.wait(directions)
-            for direction in directions:
-                if not direction.cancelled():
-                    direction.exception()
-
     async def _to_upstream(self) -> None:
         """Returns when the client has gone."""
         while True:
@@ -117,21 +87,17 @@ class Relay:
             if text is not None:
                 self._under_way.client_sent(text)
                 self._note_work()
-            try:
-                await self._upstream.send(message["bytes"] if text is None else text)
-            except ConnectionClosed:
-                # The other direction knows how it ended.
-                await asyncio.Event().wait()
+            await self._upstream.send(message["bytes"] if text is None else text)
 
     async def _to_client(self) -> None:
-        send, recv = self._client.send, self._upstream.recv
+        send, receive = self._client.send, self._upstream.receive
         while True:
-            self._waiting_since = time.monotonic()
             try:
-                frame = await recv()
+                frame = await receive()
             except ConnectionClosed as closed:
-                raise self._how_it_ended(closed) from None
-            self._sending_since, self._waiting_since = time.monotonic(), None
+                under_way = bool(self._under_way)
+                raise self._upstream.ending(closed, under_way=under_way) from None
+            self._sending_since = time.monotonic()
             if isinstance(frame, bytes):
                 await send({"type": "websocket.send", "bytes": frame})
                 if not self._under_way:
@@ -142,34 +108,13 @@ class Relay:
                 self._under_way.service_sent(frame)
                 self._note_work()
 
-    def _how_it_ended(self, closed: ConnectionClosed) -> Exception:
-        rcvd = closed.rcvd
-        if rcvd is None or (self._under_way and rcvd.code in (NORMAL, GOING_AWAY, SERVICE_RESTART)):
-            return UpstreamFailed(f"The {self._name} service went away before it was done.")
-        return _Closed(NORMAL if rcvd.code == NO_STATUS else rcvd.code, rcvd.reason)
-
     async def _watch(self) -> None:
-        """Notice an upstream that hangs, and a client that takes nothing."""
-        stall_s, idle_s = self._settings.gateway_stall_timeout_s, self._settings.idle_timeout_s
+        """Notice a client that takes nothing."""
+        idle_s = self._settings.idle_timeout_s
         while True:
-            await asyncio.sleep(min(stall_s, idle_s) / 2)
-            since = self._waiting_since
-            if since is None:
-                if time.monotonic() - self._sending_since > idle_s:
-                    raise _Closed(GOING_AWAY, f"took no audio for {idle_s:g} s")
-            elif time.monotonic() - since > stall_s and not await self._upstream_lives(since):
-                raise UpstreamTimeout(f"The {self._name} service does not answer any more.")
-
-    async def _upstream_lives(self, since: float) -> bool:
-        """Ask it, unless a frame has come meanwhile."""
-        try:
-            pong = await self._upstream.ping()
-            await asyncio.wait_for(asyncio.shield(pong), self._pong_timeout_s)
-        except asyncio.TimeoutError:
-            return self._waiting_since != since
-        except ConnectionClosed:
-            return True  # the direction that reads knows how it ended
-        return True
+            await asyncio.sleep(idle_s / 2)
+            if not self._upstream.waited_for and time.monotonic() - self._sending_since > idle_s:
+                raise Closed(GOING_AWAY, f"took no audio for {idle_s:g} s")
 
     async def _leave(self) -> None:
         """A session is told when the gateway leaves, and ends when nothing is under way in it."""
@@ -179,7 +124,7 @@ class Relay:
         goaway = GoAway(deadline_ms=round(self._lifecycle.left_s * 1000))
         await self._client.send_text(goaway.frame())
         await self._idle.wait()
-        raise _Closed(GOING_AWAY, "shutting down")
+        raise Closed(GOING_AWAY, "shutting down")
 
     def _note_work(self) -> None:
         """What is under way is worth waiting for when leaving, and refused while leaving.

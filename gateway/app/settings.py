@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from common.settings import CommonSettings
 
@@ -16,8 +17,18 @@ class GatewaySettings(CommonSettings):
     gateway_tts_url: str = Field(default="http://127.0.0.1:8082", pattern=r"^https?://[^/]+$")
     gateway_asr_url: str = Field(default="http://127.0.0.1:8081", pattern=r"^https?://[^/]+$")
     gateway_max_sessions: int = Field(default=256, ge=1)
-    gateway_max_body_bytes: int = Field(default=24_000_000, ge=1)
+    gateway_max_body_bytes: int = Field(default=26_214_400, ge=1)
     gateway_connect_timeout_s: float = Field(default=2.0, gt=0)
     gateway_first_byte_timeout_s: float = Field(default=15.0, gt=0)
     gateway_recognition_timeout_s: float = Field(default=120.0, gt=0)
     gateway_stall_timeout_s: float = Field(default=5.0, gt=0)
+    gateway_wyoming_port: int = Field(default=0, ge=0, le=65535)
+    gateway_key_requests_per_minute: int = Field(default=0, ge=0)
+    gateway_key_concurrency: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _limits_are_of_keys(self) -> Self:
+        limited = self.gateway_key_requests_per_minute or self.gateway_key_concurrency
+        if limited and not self.keys:
+            raise ValueError("GATEWAY_KEY_…: there are no keys that these limits could be of")
+        return self

@@ -21,6 +21,7 @@ from gateway.app.settings import GatewaySettings
 
 T = TypeVar("T")
 
+OCTETS = "application/octet-stream"
 _TRY_ANOTHER = {"busy", "loading", "draining"}
 _MAX_TIMEOUTS = 2
 """Of one request: who has waited for so many replicas is told so."""
@@ -86,6 +87,9 @@ class Upstream:
         self._netloc = parts.netloc
         self._http = http
         self._settings = settings
+        key = settings.keys.own
+        self._key_header = {"Authorization": f"Bearer {key}"} if key else {}
+        """The services behind ask for the same keys: to them, the gateway is one more client."""
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)
         self.replicas = Replicas(host, port, probe=self._probe, resolve=resolve)
@@ -108,7 +112,7 @@ class Upstream:
         self, method: str, replica: Replica, target: str, timeout: httpx.Timeout, **more: Any
     ) -> httpx.Request:
         """A request to one replica that is addressed, and encrypted, to the service's name."""
-        headers = {"Host": self._netloc, **more.pop("headers", {})}
+        headers = {"Host": self._netloc, **self._key_header, **more.pop("headers", {})}
         return self._http.build_request(
             method,
             f"{self._scheme}://{replica.netloc}{target}",
@@ -160,24 +164,38 @@ class Upstream:
         content: bytes | bytearray,
         timeout_s: float,
         query: str = "",
-        content_type: str = "application/octet-stream",
+        content_type: str = OCTETS,
+        accept: str = "*/*",
     ) -> AsyncIterator[httpx.Response]:
         """POST and yield the answer, its body unread. `timeout_s` is for each wait for bytes.
 
         Raises `UpstreamAnswer` if the service refused, `UpstreamFailed` if it is away or broke off,
         `UpstreamTimeout` if it did not answer in time.
         """
+        target = f"{path}?{query}" if query else path
+        headers = {"Content-Type": content_type, "Accept": accept}
+        async with self._answer(
+            "POST", target, timeout_s, content=bytes(content), headers=headers
+        ) as answer:
+            yield answer
+
+    async def get(self, path: str) -> httpx.Response:
+        """GET and read the whole answer. Raises as `post` does."""
+        timeout_s = self._settings.gateway_first_byte_timeout_s
+        async with self._answer("GET", path, timeout_s, headers={}) as answer:
+            with self._failures_named():
+                await answer.aread()
+            return answer
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, target: str, timeout_s: float, *, headers: dict[str, str], **more: Any
+    ) -> AsyncIterator[httpx.Response]:
         timeout = httpx.Timeout(timeout_s, connect=self._settings.gateway_connect_timeout_s)
+        headers[HEADER] = current_request_id()
 
         async def attempt(replica: Replica, held: AsyncExitStack) -> httpx.Response:
-            request = self._request(
-                "POST",
-                replica,
-                f"{path}?{query}" if query else path,
-                timeout,
-                content=bytes(content),
-                headers={"Content-Type": content_type, HEADER: current_request_id()},
-            )
+            request = self._request(method, replica, target, timeout, headers=headers, **more)
             with self._failures_named():
                 response = await self._http.send(request, stream=True)
                 held.push_async_callback(response.aclose)
@@ -191,10 +209,18 @@ class Upstream:
             yield await self._on_any(held, attempt)
 
     async def post_and_read(
-        self, path: str, *, content: bytes | bytearray, timeout_s: float, query: str = ""
+        self,
+        path: str,
+        *,
+        content: bytes | bytearray,
+        timeout_s: float,
+        query: str = "",
+        content_type: str = OCTETS,
     ) -> httpx.Response:
         """POST and read the whole answer. Raises as `post` does."""
-        async with self.post(path, content=content, timeout_s=timeout_s, query=query) as answer:
+        async with self.post(
+            path, content=content, timeout_s=timeout_s, query=query, content_type=content_type
+        ) as answer:
             with self._failures_named():
                 await answer.aread()
             return answer
@@ -223,7 +249,7 @@ class Upstream:
                 f"{url}?{query}" if query else url,
                 host=replica.host,
                 port=replica.port,
-                additional_headers={HEADER: current_request_id()},
+                additional_headers={HEADER: current_request_id(), **self._key_header},
                 compression=None,
                 proxy=None,
                 open_timeout=self._settings.gateway_connect_timeout_s,

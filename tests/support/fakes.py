@@ -15,7 +15,7 @@ from asr_service.app.engine import (
     Window,
 )
 from common.audio import Samples
-from common.protocol import Segment
+from common.protocol import Segment, Word
 from tts_service.app.engines.base import NOBODY, Listener, Notice, SynthesisError
 
 SAMPLES_PER_CHARACTER = 800
@@ -119,4 +119,11 @@ class FakeRecognizer:
         start_ms, end_ms = (
             s * 1000 // SAMPLE_RATE_HZ for s in (window.spans[0][0], window.spans[-1][1])
         )
-        return [Segment(start_ms=start_ms, end_ms=end_ms, text=f"{len(samples)} samples")]
+        text = f"{len(samples)} samples"
+        words = None
+        if window.options.words:
+            words = [
+                Word(start_ms=start_ms, end_ms=end_ms, text=word, probability=1.0)
+                for word in text.split()
+            ]
+        return [Segment(start_ms=start_ms, end_ms=end_ms, text=text, words=words)]

@@ -1,13 +1,15 @@
-"""The doors of tts_service: `/ws/tts` and `POST /api/tts`."""
+"""The doors of tts_service: `/ws/tts`, `POST /api/tts` and `GET /api/voices`."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import Response
 
 from common.body import read_body
+from common.catalogue import Voices
 from common.disconnect import unless_gone
 from common.errors import (
     BadRequest,
@@ -24,6 +26,7 @@ from common.pcm import MEDIA_TYPES, wav_header
 from common.protocol import SpeechBody, parse_json_object, validate
 from common.streaming import AudioStream
 from common.websocket import refuse
+from tts_service.app.encoders import compressed, encode
 from tts_service.app.service import SpeechService
 from tts_service.app.session import converse
 from tts_service.app.utterance import SpeechOptions
@@ -60,12 +63,17 @@ def router(service: SpeechService) -> APIRouter:
             speed=body.speed,
             encoding=body.format if body.format in ("mulaw", "alaw") else "pcm_s16le",
         )
+        codec = compressed(body.format, options.sample_rate_hz)
         async with AsyncExitStack() as held:
             speaking = held.enter_async_context(service.speak(body.text, options))
-            stream = await unless_gone(request, speaking)
+            stream: AsyncIterator[bytes] = await unless_gone(request, speaking)
+            if codec is not None:
+                encoded = encode(stream, codec, options.sample_rate_hz)
+                held.push_async_callback(encoded.aclose)
+                stream = encoded
             # The first audio is awaited before the status is sent, so that what fails early fails
             # with a status of its own.
-            first = await unless_gone(request, stream.__anext__())
+            first = await unless_gone(request, _next(stream))
             length: int | None = None
             if body.format == "wav":
                 if service.makes_in_one_step(body.text):
@@ -82,4 +90,16 @@ def router(service: SpeechService) -> APIRouter:
                 content_length=None if length is None else len(first),
             )
 
+    @routes.get(
+        "/api/voices",
+        summary="The voice that is loaded",
+        responses=errors(Loading, Draining),
+    )
+    async def voices() -> Voices:
+        return Voices(voices=[service.voice])
+
     return routes
+
+
+async def _next(stream: AsyncIterator[bytes]) -> bytes:
+    return await stream.__anext__()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from common.admission import Admission
+from common.catalogue import LoadedVoice
 from common.errors import EmptyText, TooLarge
 from common.lifecycle import Lifecycle
 from common.logger import get_logger
@@ -20,6 +21,9 @@ from tts_service.app.text import split
 from tts_service.app.utterance import SpeechOptions, Step, speak_pieces, utter
 
 log = get_logger(__name__)
+
+LANGUAGES = ("en",)
+"""Of all voices that there are."""
 
 T = TypeVar("T")
 
@@ -52,6 +56,17 @@ class SpeechService:
         """Raise `Loading`, `Draining` or `Busy` if a new utterance would be refused now."""
         self.lifecycle.check()
         self.admission.check()
+
+    @property
+    def voice(self) -> LoadedVoice:
+        """The voice that is loaded. Raises `Loading` or `Draining`."""
+        self.lifecycle.check()
+        assert self._engine is not None
+        return LoadedVoice(
+            name=self._engine.name,
+            sample_rate=self._engine.sample_rate_hz,
+            languages=list(LANGUAGES),
+        )
 
     def check_text(self, text: str) -> None:
         """Raise `EmptyText` or `TooLarge` for what can be refused without asking the voice."""

@@ -11,6 +11,8 @@ import pytest
 
 from common.errors import Internal, SynthesisFailed
 from common.pcm import PcmFormat
+from tests.support.wire import wait_for
+from tts_service.app.feed import Gap
 from tts_service.app.scheduler import Scheduler, Stream
 
 PCM = PcmFormat(16000)
@@ -181,3 +183,66 @@ def test_no_chunk_is_mixed_up_or_reordered_between_many_streams() -> None:
             assert audio == b"".join(bytes([identity, step]) * 100 for step in range(40))
 
     with_scheduler(scenario, workers=4, buffer_s=0.01)
+
+
+def test_one_that_waits_is_left_alone_until_it_is_woken() -> None:
+    steps: list[str] = []
+    coming: list[bytes] = []
+
+    def waiting() -> Generator[bytes | Gap, None, None]:
+        for _ in range(3):
+            while not coming:
+                steps.append("asked")
+                yield Gap.WAITING
+            yield coming.pop()
+
+    async def scenario(scheduler: Scheduler) -> None:
+        stream = scheduler.submit(waiting(), PCM)
+        for number in range(3):
+            assert await stream.__anext__() is Gap.WAITING
+            await asyncio.to_thread(wait_for, lambda: stream.waiting)
+            assert len(steps) == number + 1
+            coming.append(SECOND)
+            stream.wake()
+            assert await stream.__anext__() == SECOND
+
+    with_scheduler(scenario)
+
+
+def test_being_woken_in_the_step_that_waits_is_not_lost() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def waiting() -> Generator[bytes | Gap, None, None]:
+        entered.set()
+        go_on.wait()
+        yield Gap.WAITING
+        yield SECOND
+
+    async def scenario(scheduler: Scheduler) -> None:
+        stream = scheduler.submit(waiting(), PCM)
+        assert await asyncio.to_thread(entered.wait, 5)
+        stream.wake()
+        go_on.set()
+        assert await stream.__anext__() is Gap.WAITING
+        assert await stream.__anext__() == SECOND
+
+    with_scheduler(scenario)
+
+
+def test_closing_one_that_waits_frees_it() -> None:
+    closed = threading.Event()
+
+    def waiting() -> Generator[bytes | Gap, None, None]:
+        try:
+            while True:
+                yield Gap.WAITING
+        finally:
+            closed.set()
+
+    async def scenario(scheduler: Scheduler) -> None:
+        stream = scheduler.submit(waiting(), PCM)
+        await stream.__anext__()
+        stream.close()
+        assert await asyncio.to_thread(closed.wait, 5)
+
+    with_scheduler(scenario)

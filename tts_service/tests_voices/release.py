@@ -1,12 +1,16 @@
 """Makes what Coqui releases, with random weights: same architecture, same files, same archive.
 
-The released weights cannot be had everywhere; speed and equality do not depend on them.
+The released weights cannot be had everywhere; speed and equality do not depend on them. As a
+program (`python -m tts_service.tests_voices.release FOLDER`) it fills the folder of a mirror.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
+import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tts_service.voices import catalogue
 from tts_service.voices.coqui import stand_in_for_audio_io
 
 stand_in_for_audio_io()
@@ -164,6 +169,18 @@ def pack(folder: Path, archive: Path) -> Path:
     return archive
 
 
+def make_release(folder: Path) -> dict[str, Path]:
+    """The default voice and its vocoder in `folder`: archives, by their path on a mirror."""
+    voice = catalogue.release(catalogue.DEFAULT_VOICE)
+    assert voice.vocoder is not None
+    archives = {}
+    for entry, make in ((voice, make_model), (catalogue.release(voice.vocoder), make_vocoder)):
+        stem = entry.file_name.removesuffix(".zip")
+        path = entry.url.removeprefix(f"{catalogue.RELEASES}/")
+        archives[path] = pack(make(folder / stem, Shape()), folder / entry.file_name)
+    return archives
+
+
 def stop_after(decoder: Any, steps: int) -> None:
     """Make the stop token fire in the step of that number, whatever is said.
 
@@ -216,3 +233,14 @@ def _write_stats(file: Path, seed: int) -> None:
     }
     with file.open("wb") as stream:
         np.save(stream, np.array(stats, dtype=object), allow_pickle=True)
+
+
+def main(mirror: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        for path, archive in make_release(Path(scratch)).items():
+            (mirror / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(archive, mirror / path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

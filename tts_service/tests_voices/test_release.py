@@ -16,7 +16,7 @@ import pytest
 from tts_service.app.engines.tacotron import GuardLimits, TacotronOptions, load
 from tts_service.app.engines.tacotron.manifest import voice_folder
 from tts_service.tests.voices.file_server import FileServer, serving
-from tts_service.tests_voices.release import Shape, make_model, make_vocoder, pack
+from tts_service.tests_voices.release import make_release
 from tts_service.voices import catalogue
 from tts_service.voices.__main__ import main
 from tts_service.voices.coqui import CoquiVoice
@@ -46,20 +46,19 @@ class Mirror:
 
 
 @pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("release")
-    for name, make in ((NAME, make_model), ("vocoder_models/en/ljspeech/hifigan_v2", make_vocoder)):
-        stem = name.replace("/", "--")
-        pack(make(root / stem, Shape()), root / f"{stem}.zip")
-    return root
+def release(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_release(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="module")
+def archives(release: dict[str, Path]) -> Path:
+    """The folder with the archives, and what is in them in folders of the same names."""
+    return next(iter(release.values())).parent
 
 
 @pytest.fixture
-def mirror(archives: Path) -> Iterator[Mirror]:
-    files = {}
-    for file in archives.glob("*.zip"):
-        entry = catalogue.release(file.stem.replace("--", "/"))
-        files[entry.url.removeprefix(catalogue.RELEASES)] = file.read_bytes()
+def mirror(release: dict[str, Path], archives: Path) -> Iterator[Mirror]:
+    files = {f"/{path}": file.read_bytes() for path, file in release.items()}
     with serving(files) as server:
         yield Mirror(server, archives)
 

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 
 import anyio
 from fastapi import WebSocket
@@ -21,17 +21,15 @@ from starlette.websockets import WebSocketDisconnect
 from common.boundary import FAULT
 from common.errors import BadRequest, Internal, NotJson, SpeechError
 from common.logger import get_logger
-from common.pcm import Chunker
 from common.protocol import parse_json_object
-from common.protocol_session import Cancel, End, parse_client_message
+from common.protocol_session import Cancel, ClientMessage, End, parse_client_message
 from common.websocket import break_off, close
-from tts_service.app.feed import Gap, TextFeed, Turn
-from tts_service.app.scheduler import Stream
+from tts_service.app.feed import TextFeed, Turn
 from tts_service.app.service import SpeechService
 from tts_service.app.session.effects import Accept, Audio, Drop, Effect, Hand, Hangup, Send
 from tts_service.app.session.machine import SessionMachine
 from tts_service.app.session.opening import Terms
-from tts_service.app.utterance import Flaw, Sentence, Step
+from tts_service.app.session.speaking import Speaking
 
 log = get_logger(__name__)
 
@@ -58,9 +56,8 @@ class Conversation:
         self._service = service
         self._settings = service.settings
         self._terms = terms
-        self._audio = terms.options.audio
         self._machine = SessionMachine(
-            self._audio,
+            terms.options.audio,
             max_text_chars=terms.ready.limits.max_text_chars,
             max_queued=terms.ready.limits.max_queued_utterances,
             request_id=terms.ready.request_id,
@@ -68,12 +65,7 @@ class Conversation:
         self._ends_at = began + self._settings.max_session_s
         self._utterances: dict[str, _Utterance] = {}
         self._some_work = asyncio.Event()
-        # Of the utterance that is being spoken:
-        self._speaking: str | None = None
-        self._waiting_for_slot: anyio.CancelScope | None = None
-        self._stream: Stream[Step] | None = None
-        self._frames: deque[bytes] = deque()
-        """Made and cut, not sent yet."""
+        self._speaking: Speaking | None = None
         self._outbox: deque[Send | Audio | Hangup] = deque([Send(terms.ready)])
         self._writing = asyncio.Lock()
         self._hung_up = asyncio.Event()
@@ -137,8 +129,14 @@ class Conversation:
         except SpeechError as error:
             return self._machine.refuse(error, of)
         leaving = self._leave() if self._service.lifecycle.draining.is_set() else []
-        cuts = isinstance(message, Cancel) and message.id in (None, self._speaking)
-        return leaving + self._machine.receive(message, self._fade() if cuts else b"")
+        return leaving + self._machine.receive(message, self._fade_for(message))
+
+    def _fade_for(self, message: ClientMessage) -> bytes:
+        """How what is being spoken falls silent, if this message cancels it."""
+        speaking = self._speaking
+        if not isinstance(message, Cancel) or speaking is None:
+            return b""
+        return speaking.fade() if message.id in (None, speaking.id) else b""
 
     async def _speak(self) -> None:
         """Speak the active utterance, then the next."""
@@ -148,67 +146,13 @@ class Conversation:
                 self._some_work.clear()
                 await self._some_work.wait()
                 continue
+            self._speaking = Speaking(id_, self._terms, self._machine, self._do)
             try:
-                await self._speak_one(id_, self._utterances[id_].feed)
+                await self._speaking.run(self._service, self._utterances[id_].feed)
             except SpeechError as error:
                 await self._do(self._machine.failed(id_, error))
-
-    async def _speak_one(self, id_: str, feed: TextFeed) -> None:
-        self._speaking = id_
-        self._frames.clear()
-        self._chunker = Chunker(self._terms.chunk_samples, self._audio.bytes_per_sample)
-        async with AsyncExitStack() as held:
-            held.callback(self._forget)
-            with anyio.CancelScope() as self._waiting_for_slot:
-                speaking = self._service.speak_feed(feed, self._terms.options)
-                self._stream = await held.enter_async_context(speaking)
-            self._waiting_for_slot = None
-            if self._stream is None or self._machine.active != id_:
-                return
-            await self._do(self._machine.begun(id_))
-            async for step in self._stream:
-                await self._pass_on(id_, step)
-            await self._send_rest(id_)
-            await self._do(self._machine.done(id_))
-
-    def _forget(self) -> None:
-        self._speaking = self._stream = self._waiting_for_slot = None
-
-    async def _pass_on(self, id_: str, step: Step) -> None:
-        machine = self._machine
-        if isinstance(step, bytes):
-            self._frames += self._chunker.push(step)
-            await self._send_frames(id_)
-        elif isinstance(step, Sentence):
-            if self._terms.marks:
-                mark = machine.mark(
-                    id_,
-                    char_start=step.char_start,
-                    char_end=step.char_end,
-                    start_sample=step.start_sample,
-                    end_sample=step.end_sample,
-                )
-                await self._do(mark)
-        elif isinstance(step, Flaw):
-            notice = step.notice
-            await self._do(machine.warned(id_, notice.code, notice.message, step.at_sample))
-        else:
-            await self._send_rest(id_)
-            if step is Gap.FLUSHED:
-                await self._do(machine.flushed(id_))
-
-    async def _send_rest(self, id_: str) -> None:
-        """Also a frame that is not full: nothing comes to fill it now."""
-        if rest := self._chunker.flush():
-            self._frames.append(rest)
-        await self._send_frames(id_)
-
-    async def _send_frames(self, id_: str) -> None:
-        while self._frames:
-            computed_s = 0.0 if self._stream is None else self._stream.computed_s
-            await self._do(self._machine.audio(id_, self._frames.popleft(), computed_s))
-            # Sending suspends only when the socket is full; who interrupts must be heard.
-            await asyncio.sleep(0)
+            finally:
+                self._speaking = None
 
     async def _watch(self) -> None:
         """End the session of a client that sends nothing while it is waited for, or takes nothing.
@@ -235,7 +179,7 @@ class Conversation:
     def _waits_for_client(self) -> bool:
         if self._machine.active is None:
             return True
-        return self._stream is not None and self._stream.waiting
+        return self._speaking is not None and self._speaking.waits_for_text
 
     async def _announce_end(self) -> None:
         """When the server leaves, or the session's time is up: say so, and end it in time."""
@@ -319,21 +263,8 @@ class Conversation:
         if utterance.delay is not None:
             utterance.delay.cancel()
         utterance.held.close()
-        if id_ != self._speaking:
-            return
-        self._frames.clear()
-        if self._waiting_for_slot is not None:
-            self._waiting_for_slot.cancel()
-        if self._stream is not None:
-            self._stream.close()
-
-    def _fade(self) -> bytes:
-        """How what is being spoken falls silent, as far as its next samples are known."""
-        if self._stream is None:
-            return b""
-        enough = self._audio.sample_rate_hz * self._audio.bytes_per_sample // 100
-        rest = b"".join(self._frames) + self._chunker.flush()
-        return self._audio.fade(rest if len(rest) >= enough else rest + self._stream.unread(enough))
+        if self._speaking is not None and self._speaking.id == id_:
+            self._speaking.stop()
 
     def _log_end(self, end: End) -> None:
         log.info("utterance.done", **end.model_dump(exclude={"type", "id"}))

@@ -1,0 +1,232 @@
+"""`SpeechClient.listen` and `transcribe`: events as they come, and how a stream can end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from starlette.types import Receive, Scope, Send
+from websockets.sync.server import ServerConnection
+
+from client import BrokenOff, Lost, Refused, Retry, SpeechClient, Unavailable
+from client.tests.conftest import HttpServer, WsServer
+from client.tests.session_server import Side
+from client.tests.test_speak import busy_door, run, until
+from common.protocol_stt import Event, Final, Partial, SpeechEnd, SpeechStart
+
+SEGMENT = {"start_ms": 0, "end_ms": 900, "text": "Hello."}
+
+
+class ListeningServer:
+    """A handler that answers `start`, then hears until `finish`; `said` at each frame of audio."""
+
+    def __init__(self, *said: tuple[str, dict[str, Any]]) -> None:
+        self.said = list(said)
+        self.start: dict[str, Any] = {}
+        self.heard = b""
+        self.commands: list[str] = []
+        self.ends = True
+
+    def __call__(self, connection: ServerConnection) -> None:
+        side = Side(connection, 1, [])
+        self.start = json.loads(connection.recv())
+        limits = {
+            "max_message_bytes": 1000,
+            "max_utterance_ms": 30000,
+            "max_backlog_ms": 2000,
+            "max_session_s": 3600,
+            "idle_timeout_s": 60,
+        }
+        audio = {"encoding": "pcm_s16le", "sample_rate": 16000, "channels": 1}
+        side.send(
+            "ready",
+            protocol=1,
+            session_id="s",
+            request_id="r",
+            model="fake",
+            audio=audio,
+            limits=limits,
+            ignored=[],
+        )
+        for message in connection:
+            if isinstance(message, bytes):
+                assert len(message) <= 1000
+                self.heard += message
+                if self.said:
+                    kind, fields = self.said.pop(0)
+                    side.send(kind, **fields)
+                continue
+            self.commands.append(json.loads(message)["type"])
+            if self.commands[-1] == "finish":
+                if self.ends:
+                    side.send("end", audio_ms=1000, text="Hello.", segments=[SEGMENT])
+                return
+
+
+HELLO: list[tuple[str, dict[str, Any]]] = [
+    ("speech_start", {"at_ms": 100}),
+    (
+        "partial",
+        {
+            "id": "t1",
+            "rev": 1,
+            "text": "Hell",
+            "stable_chars": 0,
+            "start_ms": 100,
+            "end_ms": 300,
+            "lag_ms": 10,
+        },
+    ),
+    ("final", {"id": "t1", "text": "Hello.", "segments": [SEGMENT], "reason": "endpoint"}),
+    ("speech_end", {"at_ms": 900}),
+]
+
+
+def test_events_come_as_they_are_heard_and_the_end_has_all_of_it(ws_server: WsServer) -> None:
+    server = ListeningServer(*HELLO)
+
+    async def use(client: SpeechClient) -> None:
+        events: list[Event] = []
+
+        async def spoken() -> AsyncIterator[bytes]:
+            for count in range(4):
+                yield b"\1\0" * 400
+                await until(lambda count=count: len(events) > count)  # type: ignore[misc]
+            yield b"\2\0" * 1200
+
+        listening = client.listen(spoken(), endpoint_ms=300, language="en")
+        async for event in listening:
+            events.append(event)
+            if isinstance(event, Partial):
+                await listening.finalize()
+        assert [type(event) for event in events] == [SpeechStart, Partial, Final, SpeechEnd]
+        assert listening.end is not None
+        assert listening.end.text == "Hello."
+        assert listening.end.segments[0].end_ms == 900
+
+    run(ws_server(server), use)
+    assert server.heard == b"\1\0" * 1600 + b"\2\0" * 1200
+    assert server.commands == ["finalize", "finish"]
+    assert server.start == {
+        "type": "start",
+        "sample_rate": 16000,
+        "channels": 1,
+        "encoding": "pcm_s16le",
+        "language": "en",
+        "partials": True,
+        "endpoint_ms": 300,
+    }
+
+
+async def read(client: SpeechClient, audio: Any) -> list[Event]:
+    return [event async for event in client.listen(audio)]
+
+
+def test_opening_is_tried_again(ws_server: WsServer) -> None:
+    async def use(client: SpeechClient) -> None:
+        assert len(await read(client, [b"\1\0"] * 4)) == 4
+
+    run(ws_server(ListeningServer(*HELLO), door=busy_door(2)), use)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        ({"code": "recognition_failed", "fatal": True}, BrokenOff),
+        ({"code": "recognition_failed"}, BrokenOff),
+    ],
+)
+def test_an_error_that_ends_the_stream_is_broken_off(
+    ws_server: WsServer, error: dict[str, Any], raised: type[BrokenOff]
+) -> None:
+    server = ListeningServer(HELLO[0], ("error", {"error": "It failed.", **error}))
+
+    async def use(client: SpeechClient) -> None:
+        with pytest.raises(raised, match="It failed"):
+            await read(client, [b"\1\0"] * 4)
+
+    run(ws_server(server), use)
+
+
+def test_a_complaint_does_not_end_it(ws_server: WsServer) -> None:
+    complaint = {"error": "Odd.", "code": "bad_request", "fatal": False, "request_id": "r"}
+    server = ListeningServer(("error", complaint), *HELLO)
+
+    async def use(client: SpeechClient) -> None:
+        listening = client.listen([b"\1\0"] * 5)
+        assert len([event async for event in listening]) == 4
+        assert [c.error for c in listening.complaints] == ["Odd."]
+
+    run(ws_server(server), use)
+
+
+def test_a_stream_without_its_end_is_lost(ws_server: WsServer) -> None:
+    server = ListeningServer(*HELLO)
+    server.ends = False
+
+    async def use(client: SpeechClient) -> None:
+        with pytest.raises(Lost, match="before the transcript was whole"):
+            await read(client, [b"\1\0"] * 4)
+
+    run(ws_server(server), use)
+
+
+def test_what_the_audio_raises_comes_out(ws_server: WsServer) -> None:
+    async def use(client: SpeechClient) -> None:
+        async def broken() -> AsyncIterator[bytes]:
+            yield b"\1\0"
+            raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            await read(client, broken())
+
+    run(ws_server(ListeningServer(*HELLO)), use)
+
+
+def test_a_recording_is_transcribed_at_the_second_attempt(http_server: HttpServer) -> None:
+    asked: list[bytes] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["query_string"])
+        while (await receive()).get("more_body"):
+            pass
+        status = 503 if len(asked) == 1 else 200
+        error = {"error": {"code": "loading", "message": "Not yet.", "request_id": "r"}}
+        answer = error if status == 503 else {"text": "Hello.", "segments": [SEGMENT]}
+        headers = [(b"retry-after", b"0")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+
+    async def use(client: SpeechClient) -> None:
+        transcript = await client.transcribe(b"\1\0" * 100, sample_rate=8000, channels=2)
+        assert transcript.text == "Hello."
+
+    url = http_server(app)
+    run(url, use)
+    assert asked == [b"sr=8000&ch=2&lang=en"] * 2
+
+    asked.clear()
+
+    async def only_once(client: SpeechClient) -> None:
+        with pytest.raises(Unavailable, match="Not yet"):
+            await client.transcribe(b"\1\0")
+
+    run(url, only_once, retry=Retry(attempts=1))
+
+
+def test_a_refusal_is_not_asked_again(ws_server: WsServer) -> None:
+    opened: list[int] = []
+
+    def handler(connection: ServerConnection) -> None:
+        opened.append(1)
+        connection.recv()
+        connection.send(json.dumps({"type": "error", "error": "No.", "code": "bad_request"}))
+
+    async def use(client: SpeechClient) -> None:
+        with pytest.raises(Refused, match=r"No\. \[bad_request\]"):
+            await read(client, [b"\1\0"])
+
+    run(ws_server(handler), use)
+    assert opened == [1]

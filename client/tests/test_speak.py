@@ -1,0 +1,495 @@
+"""`SpeechClient.speak`: whole, left, refused, lost, and asked for again where that is right."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection
+
+from client import (
+    BadInput,
+    BrokenOff,
+    Lost,
+    Refused,
+    Retry,
+    ServerAway,
+    SpeechClient,
+    Timeouts,
+    Unavailable,
+)
+from client.tests.conftest import WsServer
+from client.tests.session_server import (
+    CHUNK,
+    LIMITS,
+    SessionServer,
+    Side,
+    speaks_whatever_comes,
+)
+
+Async = Callable[[SpeechClient], Awaitable[None]]
+
+
+def run(uri: str, use: Async, **options: Any) -> None:
+    """Use a client of the server at `uri`, in an event loop."""
+
+    async def main() -> None:
+        url = uri.replace("ws", "http", 1).removesuffix("/ws/tts")
+        async with SpeechClient(url, **options) as client:
+            await use(client)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+async def hear(audio: AsyncIterable[bytes], heard: list[bytes]) -> None:
+    async for chunk in audio:
+        heard.append(chunk)
+
+
+async def all_of(audio: AsyncIterable[bytes]) -> bytes:
+    heard: list[bytes] = []
+    await hear(audio, heard)
+    return b"".join(heard)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the server's thread brings about."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+
+
+def test_a_whole_text_is_one_message_and_its_audio_comes_in_order(ws_server: WsServer) -> None:
+    def answer(side: Side) -> None:
+        id_ = side.read()["id"]
+        side.begin(id_)
+        for chunk in (b"\1\0", b"\2\0"):
+            side.audio(chunk)
+        side.send(
+            "mark", id=id_, index=0, text="Hi.", char_start=0, char_end=3, start_ms=0, end_ms=1
+        )
+        side.end(id_)
+        side.connection.recv()
+
+    server = SessionServer(answer)
+
+    async def use(client: SpeechClient) -> None:
+        utterance = client.speak("Hi.", sample_rate=8000, encoding="mulaw", speed=1.5, marks=True)
+        assert await all_of(utterance) == b"\1\0\2\0"
+        assert utterance.audio is not None
+        assert (utterance.audio.sample_rate, utterance.audio.encoding) == (8000, "mulaw")
+        assert [(mark.text, mark.end_ms) for mark in utterance.marks] == [("Hi.", 1)]
+        assert utterance.end is not None
+        assert utterance.end.reason == "done"
+
+    run(ws_server(server), use)
+    assert server.starts == [
+        {
+            "type": "start",
+            "sample_rate": 8000,
+            "encoding": "mulaw",
+            "timestamps": "sentence",
+            "speed": 1.5,
+        }
+    ]
+    assert server.received[0] == {"type": "speak", "id": "u1", "text": "Hi."}
+
+
+def test_audio_comes_while_the_text_is_still_being_written(ws_server: WsServer) -> None:
+    def answer(side: Side) -> None:
+        id_ = side.read()["id"]
+        side.begin(id_)
+        side.audio()
+        side.read_until("finish")
+        side.audio()
+        side.end(id_)
+        side.connection.recv()
+
+    server = SessionServer(answer)
+
+    async def use(client: SpeechClient) -> None:
+        heard = asyncio.Event()
+
+        async def written() -> AsyncIterator[str]:
+            yield "First. "
+            await heard.wait()
+            yield "Second."
+
+        count = 0
+        async for _ in client.speak(written()):
+            count += 1
+            heard.set()
+        assert count == 2
+
+    run(ws_server(server), use)
+    assert [m.get("text", m["type"]) for m in server.received] == ["First. ", "Second.", "finish"]
+
+
+def test_a_list_and_a_generator_are_texts_too(ws_server: WsServer) -> None:
+    server = SessionServer(speaks_whatever_comes)
+
+    async def use(client: SpeechClient) -> None:
+        assert await all_of(client.speak(["One ", "two."])) == CHUNK
+        assert await all_of(client.speak(word for word in ["Three."])) == CHUNK
+        assert await all_of(client.speak([])) == CHUNK
+
+    run(ws_server(server), use)
+    texts = [m["text"] for m in server.received if m["type"] == "text"]
+    assert texts == ["One ", "two.", "Three.", ""]
+
+
+def test_utterances_after_each_other_use_one_connection_and_at_once_several(
+    ws_server: WsServer,
+) -> None:
+    server = SessionServer(speaks_whatever_comes)
+
+    async def use(client: SpeechClient) -> None:
+        for _ in range(3):
+            assert await all_of(client.speak("Hello")) == CHUNK
+        assert len(server.starts) == 1
+        await asyncio.gather(*(all_of(client.speak("Hello")) for _ in range(3)))
+        assert len(server.starts) == 3
+        await all_of(client.speak("Hello", speed=2))
+        assert len(server.starts) == 4, "other options need a session of their own"
+
+    run(ws_server(server), use)
+    assert [m["id"] for m in server.received[:3]] == ["u1", "u2", "u3"]
+
+
+def speaks_until_cancelled(side: Side) -> None:
+    """Then the next utterance is spoken whole; frames that were on their way come before it."""
+    first = side.read()["id"]
+    side.begin(first)
+    side.audio()
+    side.read_until("cancel")
+    side.audio()
+    side.end(first, "cancelled")
+    speaks_whatever_comes(side)
+
+
+@pytest.mark.parametrize("way", ["break", "with", "cancelled", "forgotten"])
+def test_leaving_cancels_and_the_connection_serves_the_next(ws_server: WsServer, way: str) -> None:
+    server = SessionServer(speaks_until_cancelled)
+
+    async def leave(client: SpeechClient) -> None:
+        if way == "break":
+            async for _ in client.speak("A long text."):
+                break
+        elif way == "with":
+            async with client.speak("A long text.") as utterance:
+                async for _ in utterance:
+                    break
+        elif way == "forgotten":
+            iterator = aiter(client.speak("A long text."))
+            await anext(iterator)
+            del iterator
+        else:
+            heard = asyncio.Event()
+
+            async def listen() -> None:
+                async for _ in client.speak("A long text."):
+                    heard.set()
+
+            listening = asyncio.create_task(listen())
+            await heard.wait()
+            listening.cancel()
+            await asyncio.wait([listening])
+
+    async def use(client: SpeechClient) -> None:
+        await leave(client)
+        await until(lambda: any(m["type"] == "cancel" for m in server.received))
+        assert await all_of(client.speak("Next.")) == CHUNK
+        assert len(server.starts) == 1
+
+    run(ws_server(server), use)
+    kinds = [(m["type"], m["id"]) for m in server.received]
+    assert kinds == [("speak", "u1"), ("cancel", "u1"), ("speak", "u2")]
+
+
+def test_cancel_ends_the_iteration_in_order(ws_server: WsServer) -> None:
+    server = SessionServer(speaks_until_cancelled)
+
+    async def use(client: SpeechClient) -> None:
+        utterance = client.speak("A long text.")
+        heard = b""
+        async for chunk in utterance:
+            if not heard:
+                await utterance.cancel()
+            heard += chunk
+        assert heard == CHUNK * 2
+        assert utterance.end is not None
+        assert utterance.end.reason == "cancelled"
+
+    run(ws_server(server), use)
+
+
+def test_leaving_the_client_ends_its_connections(ws_server: WsServer) -> None:
+    gone = threading.Event()
+
+    def answer(side: Side) -> None:
+        side.begin(side.read()["id"])
+        side.audio()
+        for _ in side.connection:
+            pass
+        gone.set()
+
+    async def use(client: SpeechClient) -> None:
+        await anext(aiter(client.speak("Hello")))
+
+    run(ws_server(SessionServer(answer)), use)
+    assert gone.wait(5)
+
+
+def busy_door(times: int, retry_after: str = "0") -> Callable[[Any, Request], Response | None]:
+    left = iter(range(times))
+
+    def door(_: ServerConnection, __: Request) -> Response | None:
+        if next(left, None) is None:
+            return None
+        error = {"code": "busy", "message": "All slots are taken.", "request_id": "r7"}
+        body = json.dumps({"error": error}).encode()
+        headers = {"Retry-After": retry_after, "X-Request-ID": "r7", "Content-Length": len(body)}
+        return Response(
+            503, "Service Unavailable", Headers({k: str(v) for k, v in headers.items()}), body
+        )
+
+    return door
+
+
+def test_a_full_server_is_asked_again(ws_server: WsServer) -> None:
+    async def use(client: SpeechClient) -> None:
+        assert await all_of(client.speak("Hello")) == CHUNK
+
+    run(ws_server(SessionServer(speaks_whatever_comes), door=busy_door(2)), use)
+
+
+@pytest.mark.parametrize(
+    ("door", "retry"),
+    [(busy_door(3), Retry(attempts=3)), (busy_door(1, "60"), Retry())],
+    ids=["too often", "too long"],
+)
+def test_a_full_server_is_not_asked_for_ever(ws_server: WsServer, door: Any, retry: Retry) -> None:
+    async def use(client: SpeechClient) -> None:
+        with pytest.raises(Unavailable, match="All slots are taken") as caught:
+            await all_of(client.speak("Hello"))
+        error = caught.value
+        assert (error.code, error.request_id) == ("busy", "r7")
+        assert error.retry_after_s in (0, 60)
+
+    run(ws_server(SessionServer(speaks_whatever_comes), door=door), use, retry=retry)
+
+
+@pytest.mark.parametrize("loss", ["lost", "going away", "draining", "cancelled"])
+def test_what_delivered_nothing_is_said_again_on_another_connection(
+    ws_server: WsServer, loss: str
+) -> None:
+    def answer(side: Side) -> None:
+        if side.number > 1:
+            return speaks_whatever_comes(side)
+        id_ = side.read()["id"]
+        side.read()
+        if loss == "lost":
+            side.begin(id_)
+            side.lose()
+        elif loss == "going away":
+            side.connection.close(1001, "idle")
+        elif loss == "draining":
+            side.error("draining", id=id_)
+            side.connection.recv()
+        else:
+            side.end(id_, "cancelled")
+            side.connection.recv()
+        return None
+
+    server = SessionServer(answer)
+
+    async def use(client: SpeechClient) -> None:
+        async def written() -> AsyncIterator[str]:
+            yield "One, "
+            yield "two, "
+            await until(lambda: len(server.starts) == 2)
+            yield "three."
+
+        assert await all_of(client.speak(written())) == CHUNK
+
+    run(ws_server(server), use)
+    texts = [m["text"] for m in server.received if m["type"] == "text"]
+    assert texts == ["One, ", "two, ", "One, ", "two, ", "three."]
+
+
+@pytest.mark.parametrize(
+    ("ending", "error"),
+    [
+        (Side.lose, Lost),
+        (lambda side: side.connection.close(1011, "internal"), BrokenOff),
+        (lambda side: side.error("synthesis_failed", id="u1"), BrokenOff),
+        (lambda side: side.error("internal", fatal=True), BrokenOff),
+        (lambda side: side.end("u1", "cancelled"), Lost),
+        (lambda side: side.end("u1", "error"), BrokenOff),
+        (lambda side: side.connection.send("nonsense"), BrokenOff),
+        (lambda side: side.send("end", id="u1", reason="whatever"), BrokenOff),
+    ],
+)
+def test_what_ends_badly_after_audio_is_broken_off_and_not_repeated(
+    ws_server: WsServer, ending: Callable[[Side], None], error: type[BrokenOff]
+) -> None:
+    def answer(side: Side) -> None:
+        side.begin(side.read()["id"])
+        side.audio()
+        ending(side)
+        for _ in side.connection:
+            pass
+
+    server = SessionServer(answer)
+
+    async def use(client: SpeechClient) -> None:
+        heard: list[bytes] = []
+        with pytest.raises(error) as caught:
+            await hear(client.speak("Hello"), heard)
+        assert type(caught.value) is error
+        assert heard == [CHUNK]
+
+    run(ws_server(server), use)
+    assert len(server.starts) == 1
+
+
+def test_a_refusal_is_told_with_its_code_and_not_repeated(ws_server: WsServer) -> None:
+    def answer(side: Side) -> None:
+        side.error("empty_text", id=side.read()["id"], request_id="r9")
+        side.connection.recv()
+
+    server = SessionServer(answer)
+
+    async def use(client: SpeechClient) -> None:
+        with pytest.raises(Refused, match=r"No\. \[empty_text\]") as caught:
+            await all_of(client.speak("?!"))
+        assert type(caught.value) is Refused
+        assert (caught.value.code, caught.value.request_id) == ("empty_text", "r9")
+
+    run(ws_server(server), use)
+    assert len(server.starts) == 1
+
+
+def test_what_the_text_raises_comes_out_and_ends_the_utterance(ws_server: WsServer) -> None:
+    gone = threading.Event()
+
+    def answer(side: Side) -> None:
+        side.begin(side.read()["id"])
+        side.audio()
+        for _ in side.connection:
+            pass
+        gone.set()
+
+    async def use(client: SpeechClient) -> None:
+        async def written() -> AsyncIterator[str]:
+            yield "One, "
+            await asyncio.sleep(0.05)
+            raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            await all_of(client.speak(written()))
+
+    run(ws_server(SessionServer(answer)), use)
+    assert gone.wait(5)
+
+
+def test_a_writer_may_pause_for_longer_than_the_server(ws_server: WsServer) -> None:
+    server = SessionServer(speaks_whatever_comes, limits={**LIMITS, "idle_timeout_s": 0.06})
+
+    async def use(client: SpeechClient) -> None:
+        async def written() -> AsyncIterator[str]:
+            yield "One, "
+            await until(lambda: sum(m["type"] == "ping" for m in server.received) == 3)
+            yield "two."
+
+        assert await all_of(client.speak(written())) == CHUNK
+
+    run(ws_server(server), use, timeouts=Timeouts(answer_s=0.05))
+
+
+def test_a_silent_server_is_given_up(ws_server: WsServer) -> None:
+    def answer(side: Side) -> None:
+        for _ in side.connection:
+            pass
+
+    async def use(client: SpeechClient) -> None:
+        for text in ("Hello", ["Hello"]):
+            with pytest.raises(BrokenOff, match=r"sent nothing for 0\.05 s"):
+                await all_of(client.speak(text))
+
+    run(ws_server(SessionServer(answer)), use, timeouts=Timeouts(answer_s=0.05))
+
+
+def test_what_is_new_in_the_protocol_is_passed_over(ws_server: WsServer) -> None:
+    def answer(side: Side) -> None:
+        id_ = side.read()["id"]
+        side.send("mood", id=id_, value="good")
+        side.send("begin", id=id_, queue_ms=0, more="than before")
+        side.audio()
+        side.end(id_)
+        side.connection.recv()
+
+    async def use(client: SpeechClient) -> None:
+        assert await all_of(client.speak("Hello")) == CHUNK
+
+    run(ws_server(SessionServer(answer)), use)
+
+
+def test_a_field_that_the_server_does_not_know_is_not_left_out_silently(
+    ws_server: WsServer,
+) -> None:
+    async def use(client: SpeechClient) -> None:
+        with pytest.raises(BrokenOff, match="does not know speed"):
+            await all_of(client.speak("Hello", speed=2))
+
+    run(ws_server(SessionServer(speaks_whatever_comes, ignored=["speed"])), use)
+
+
+def test_a_value_that_cannot_be_is_told_before_anything_is_sent() -> None:
+    client = SpeechClient("http://localhost:1")
+    with pytest.raises(BadInput, match="speed: Input should be less than or equal to 2"):
+        client.speak("Hello", speed=3)
+
+
+def test_the_key_is_sent_with_the_handshake(
+    ws_server: WsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str | None] = []
+
+    def door(_: ServerConnection, request: Request) -> None:
+        given.append(request.headers.get("Authorization"))
+
+    uri = ws_server(SessionServer(speaks_whatever_comes), door=door)
+
+    async def use(client: SpeechClient) -> None:
+        await all_of(client.speak("Hello"))
+
+    run(uri, use, api_key="abc")
+    monkeypatch.setenv("SPEECH_API_KEY", "of-the-environment")
+    run(uri, use)
+    assert given == ["Bearer abc", "Bearer of-the-environment"]
+
+
+def test_no_server_is_said_with_its_address(closed_port: int) -> None:
+    uri = f"ws://127.0.0.1:{closed_port}/ws/tts"
+
+    async def use(client: SpeechClient) -> None:
+        with pytest.raises(ServerAway, match=f"no server at {uri}: Connection refused"):
+            await all_of(client.speak("Hello"))
+
+    run(uri, use, retry=Retry(attempts=2))
+
+
+def test_an_utterance_is_iterated_once(ws_server: WsServer) -> None:
+    async def use(client: SpeechClient) -> None:
+        utterance = client.speak("Hello")
+        await all_of(utterance)
+        with pytest.raises(RuntimeError, match="only once"):
+            await all_of(utterance)
+
+    run(ws_server(SessionServer(speaks_whatever_comes)), use)

@@ -1,0 +1,28 @@
+"""What the OpenAPI document says of these routes beyond what FastAPI sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from common.errors import SpeechError
+from common.openapi import Responses, errors
+from gateway.app.openai.errors import OpenAIErrorAnswer
+
+
+def refusals(*kinds: type[SpeechError]) -> Responses:
+    """As `common.openapi.errors`, in OpenAI's shape."""
+    return {
+        status: {**answer, "model": OpenAIErrorAnswer} for status, answer in errors(*kinds).items()
+    }
+
+
+def form(fields: type[BaseModel]) -> dict[str, Any]:
+    """A form with a file in the field `file`, and `fields` beside it."""
+    schema = fields.model_json_schema()
+    schema["properties"] = {"file": {"type": "string", "format": "binary"}} | schema["properties"]
+    schema["required"] = ["file", *schema.get("required", [])]
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }

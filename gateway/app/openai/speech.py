@@ -1,0 +1,105 @@
+"""`POST /v1/audio/speech`: text to speech as OpenAI's API has it, streamed while it is made.
+
+https://platform.openai.com/docs/api-reference/audio/createSpeech
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from common.errors import EmptyText, SynthesisFailed, UnknownModel
+from common.openapi import AUDIO, Responses, json_body
+from common.pcm import SpeechFormat
+from common.protocol import Text, parse_json_object, validate
+from gateway.app.fleet import RELAYED, Fleet, streamed
+from gateway.app.openai.documents import refusals
+from gateway.app.openai.events import SSE, event
+from gateway.app.openai.names import Names
+
+SAMPLE_RATE_HZ = 24000
+"""Of everything that OpenAI's API speaks, and what its `pcm` is taken to be."""
+
+_FORMATS: dict[str, SpeechFormat] = {"pcm": "s16le"}
+"""Their names for ours, where they differ."""
+
+
+class SpeechRequest(BaseModel):
+    """A field that is not known, or that nothing here can honour, is refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = Field(examples=["tts-1"])
+    input: Annotated[Text, Field(min_length=1, examples=["Hello world"])]
+    voice: str = Field(examples=["alloy"])
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    speed: float = Field(default=1.0, ge=0.5, le=2.0)
+    stream_format: Literal["audio", "sse"] = "audio"
+    instructions: str | None = Field(
+        default=None, description="No voice here takes any: refused unless empty"
+    )
+
+    @field_validator("instructions")
+    @classmethod
+    def _cannot_be_honoured(cls, value: str | None) -> str | None:
+        if value:
+            raise ValueError("no voice of this server takes instructions")
+        return value
+
+    @property
+    def asked_of_tts(self) -> bytes:
+        """The body of `POST /api/tts` that means the same."""
+        body: dict[str, Any] = {
+            "text": self.input,
+            "sample_rate": SAMPLE_RATE_HZ,
+            "speed": self.speed,
+            "format": _FORMATS.get(self.response_format, self.response_format),
+        }
+        return json.dumps(body).encode()
+
+
+def router(fleet: Fleet, names: Names) -> APIRouter:
+    routes = APIRouter(tags=["openai"])
+    content = {**AUDIO[200]["content"], SSE: {"example": EXAMPLE}}
+    spoken: Responses = {200: {**AUDIO[200], "content": content}}
+
+    @routes.post(
+        "/v1/audio/speech",
+        summary="Text to speech, as OpenAI's API has it",
+        response_class=Response,
+        responses=spoken | refusals(*RELAYED, EmptyText, SynthesisFailed, UnknownModel),
+        openapi_extra=json_body(SpeechRequest),
+    )
+    async def create_speech(request: Request) -> Response:
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(fleet.admitted())
+            asked = validate(SpeechRequest, parse_json_object(await fleet.body_of(request)))
+            await names.check_speech(asked.model, asked.voice)
+            answer = fleet.speech(asked.asked_of_tts)
+            if asked.stream_format == "sse":
+                return await streamed(
+                    request, held, fleet.tts, answer, translate=as_events, media_type=SSE
+                )
+            return await streamed(request, held, fleet.tts, answer)
+
+    return routes
+
+
+async def as_events(audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Audio as server-sent events: `speech.audio.delta` each, `speech.audio.done` at the end.
+
+    There are no tokens here to be counted, so `done` has no `usage`. Raises what `audio` raises.
+    """
+    async for chunk in audio:
+        yield event("speech.audio.delta", audio=base64.b64encode(chunk).decode())
+    yield event("speech.audio.done")
+
+
+EXAMPLE = (event("speech.audio.delta", audio="//NExAAS") + event("speech.audio.done")).decode()

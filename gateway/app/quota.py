@@ -1,0 +1,82 @@
+"""What each holder of a key may use: requests a minute, and requests and sessions at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from common.authentication import CALLER
+from common.error_handlers import error_response
+from common.errors import RateLimited
+from common.logger import get_logger
+from common.websocket import refuse
+
+log = get_logger(__name__)
+
+
+class Quota:
+    """The same for every holder; 0 is no limit. Belongs to the event loop.
+
+    The minute is a moving window (https://limits.readthedocs.io/en/stable/strategies.html).
+    """
+
+    def __init__(self, *, per_minute: int, at_a_time: int) -> None:
+        self._at_a_time = at_a_time
+        self._under_way: Counter[str] = Counter()
+        self._rate = RateLimitItemPerMinute(per_minute) if per_minute else None
+        self._window = MovingWindowRateLimiter(MemoryStorage()) if per_minute else None
+
+    @contextmanager
+    def used_by(self, caller: str) -> Iterator[None]:
+        """Count one request or session of `caller`. Raises `RateLimited`."""
+        if self._at_a_time and self._under_way[caller] >= self._at_a_time:
+            raise RateLimited(
+                f"This key already has {self._at_a_time} requests and sessions under way, which is "
+                "as many as it may have.",
+                retry_after_s=1,
+            )
+        if self._rate and self._window and not self._window.hit(self._rate, caller):
+            free_at = self._window.get_window_stats(self._rate, caller).reset_time
+            raise RateLimited(
+                f"This key has used its {self._rate.amount} requests a minute.",
+                retry_after_s=max(1, math.ceil(free_at - time.time())),
+            )
+        self._under_way[caller] += 1
+        try:
+            yield
+        finally:
+            self._under_way[caller] -= 1
+
+
+class QuotaMiddleware:
+    """Refuses with 429, before an upgrade too, what is over the caller's quota."""
+
+    def __init__(self, app: ASGIApp, *, quota: Quota) -> None:
+        self.app = app
+        self._quota = quota
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = scope.get(CALLER)
+        if caller is None:
+            await self.app(scope, receive, send)
+            return
+        with ExitStack() as used:
+            try:
+                used.enter_context(self._quota.used_by(caller))
+            except RateLimited as error:
+                log.info("request.refused", code=error.code, status=error.http_status)
+                if scope["type"] == "websocket":
+                    await refuse(WebSocket(scope, receive, send), error)
+                else:
+                    await error_response(error)(scope, receive, send)
+                return
+            await self.app(scope, receive, send)
