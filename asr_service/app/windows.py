@@ -13,7 +13,8 @@ half a minute. Its encoder works on less as well:
 - What is longer than `PIECE_S` is cut, in the longest pause of the piece's second half; the pieces
   are recognized as if they were recordings of their own, in batches or by several workers. Cuts lie
   where nobody speaks, so that no word is heard twice or half. Only of speech without any pause
-  that long a piece ends anywhere.
+  that long a piece ends anywhere. Shorter pieces cost less, but a piece that knows little of what
+  is talked about mishears more.
 
 `ASR_WINDOW=full` encodes 30 s always, as Whisper does, and cuts as late as that. The figures behind
 the numbers are in docs/listening.md.
@@ -35,7 +36,7 @@ FULL_S = 30
 SHORTEST_S = 10
 MARGIN_S = 2
 STEP_S = 2
-PIECE_S = 12.0
+PIECE_S = 20.0
 PAUSE_S = 2.0
 PADDING_S = 0.4
 SNIPPET_S = 0.3
