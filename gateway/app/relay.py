@@ -42,6 +42,7 @@ class Relay:
         name: str,
         lifecycle: Lifecycle,
         settings: GatewaySettings,
+        pong_timeout_s: float,
         under_way: UnderWay,
     ) -> None:
         self._client = client
