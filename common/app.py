@@ -12,9 +12,10 @@ from starlette.middleware.cors import CORSMiddleware
 
 from common import __version__
 from common.access_log import AccessLogMiddleware
-from common.authentication import SECURITY_SCHEMES, KeyMiddleware
+from common.authentication import OPEN_PATHS, SECURITY_SCHEMES, KeyMiddleware
 from common.boundary import FaultBoundaryMiddleware
 from common.error_handlers import add_error_handlers
+from common.errors import RateLimited, Unauthorized
 from common.hosts import HostMiddleware
 from common.lifecycle import Lifecycle
 from common.logger import configure_logging, get_logger
@@ -78,7 +79,7 @@ def create_app(
         app.include_router(router)
     add_error_handlers(app)
     if keys:
-        _ask_for_keys_in(app)
+        _ask_for_keys_in(app, limited=bool(guards))
     # The last one added is the outermost.
     for guard in reversed(guards):
         app.add_middleware(guard.cls, *guard.args, **guard.kwargs)
@@ -101,14 +102,22 @@ def create_app(
     return app
 
 
-def _ask_for_keys_in(app: FastAPI) -> None:
+def _ask_for_keys_in(app: FastAPI, *, limited: bool) -> None:
     """Say in the OpenAPI document how a key is sent; pages made from it then ask for one."""
     described = app.openapi
+    refusals = (Unauthorized, RateLimited) if limited else (Unauthorized,)
 
     def openapi() -> dict[str, Any]:
         document = described()
         document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
         document["security"] = [{scheme: []} for scheme in SECURITY_SCHEMES]
+        for path, routes in document["paths"].items():
+            if path in OPEN_PATHS:
+                continue
+            for route in routes.values():
+                for kind in refusals:
+                    answer = {"description": f"`{kind.code}`"}
+                    route["responses"].setdefault(str(kind.http_status), answer)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -1,7 +1,7 @@
-"""`pipecat_round_trip.py URL TEXT`: Pipecat's OpenAI services speak a text and hear what they spoke.
+"""`pipecat_round_trip.py URL TEXT`: Pipecat's OpenAI services speak a text and hear what they said.
 
-Run by `test_pipecat.py` in an environment of its own: Pipecat pins what this project pins otherwise.
-Prints what was heard.
+Run by `test_pipecat.py` in an environment of its own: Pipecat pins what this project pins
+otherwise. Prints what was heard.
 """
 
 from __future__ import annotations

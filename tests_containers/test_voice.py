@@ -45,8 +45,8 @@ IGNORED = (
 )
 """Not the tests, of which one makes the release."""
 SPEAKING = f"{PREFIX}/tts-{VOICE.rsplit('/', 1)[-1].lower()}:latest"
-LIMIT_MB = 480
-"""Over the base image: the embedded voice's 360, and this one's weights in both precisions."""
+LIMIT_MB = 510
+"""Over the base image: the embedded voice's 360, and this one in both precisions."""
 NOWHERE = "http://127.0.0.1:9"
 
 

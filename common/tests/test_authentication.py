@@ -121,6 +121,8 @@ def test_the_document_says_how_a_key_is_sent(at: Served) -> None:
     document = httpx.get(f"{at.http}/openapi.json").json()
     assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
     assert document["security"] == [{"bearer": []}, {"header": []}]
+    assert "401" in document["paths"]["/who"]["get"]["responses"]
+    assert "401" not in document["paths"]["/healthz"]["get"]["responses"]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class Speaking:
             message: dict[str, Any] = json.loads(frame)
             if message["type"] == "error":
                 raise Refusal(message["error"], message["code"])
-            elif message["type"] == "end":
+            if message["type"] == "end":
                 await self._peer.write(AudioStop())
                 return
 
