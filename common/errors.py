@@ -76,7 +76,8 @@ def in_words(errors: Iterable[Mapping[str, Any]]) -> str:
     parts = []
     for error in errors:
         place = ".".join(str(p) for p in error["loc"] if p not in ("body", "query"))
-        parts.append(f"{place}: {error['msg']}" if place else error["msg"])
+        said = error["msg"].removeprefix("Value error, ")
+        parts.append(f"{place}: {said}" if place else said)
     return "; ".join(parts)
 
 
