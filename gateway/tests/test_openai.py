@@ -232,9 +232,9 @@ def test_events_are_deltas_that_make_up_the_text(url: str) -> None:
         ({"language": "de"}, 400, "language"),
         ({"temperature": "0.7"}, 400, "temperature"),
         ({"response_format": "diarized_json", "model": "whisper-1"}, 400, "response_format"),
-        ({"timestamp_granularities[]": "word"}, 400, None),
+        ({"timestamp_granularities[]": "word"}, 400, "timestamp_granularities"),
         ({"timestamp_granularities[]": "syllable"}, 400, "timestamp_granularities.0"),
-        ({"stream": "true", "response_format": "srt"}, 400, None),
+        ({"stream": "true", "response_format": "srt"}, 400, "response_format"),
         ({"include[]": "logprobs"}, 400, "include"),
         ({"known_speaker_names[]": "ada"}, 400, "known_speaker_names"),
         ({"chunking_strategy": '{"type": "server_vad"}'}, 400, "chunking_strategy"),
@@ -242,14 +242,12 @@ def test_events_are_deltas_that_make_up_the_text(url: str) -> None:
     ],
 )
 def test_a_field_that_cannot_be_honoured_is_refused_by_name(
-    url: str, form: dict[str, Any], status: int, param: str | None
+    url: str, form: dict[str, Any], status: int, param: str
 ) -> None:
     answer = transcribe(url, form)
     error = error_of(answer)
     assert answer.status_code == status
     assert error["param"] == param
-    # Where two fields do not go together, the sentence names them.
-    assert param is not None or next(iter(form)).removesuffix("[]") in error["message"]
 
 
 @pytest.mark.parametrize(
