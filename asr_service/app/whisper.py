@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import ctranslate2
 import numpy as np
+import numpy.typing as npt
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import Segment as WhisperSegment
@@ -23,7 +25,7 @@ from faster_whisper.transcribe import get_suppressed_tokens, restore_speech_time
 
 from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionOptions, Window
 from asr_service.app.generation import Generator, Said, rows_of
-from asr_service.app.windows import FRAMES_PER_SECOND, WindowPolicy, frames_to_encode, pieces
+from asr_service.app.windows import FRAMES_PER_SECOND, Span, WindowPolicy, frames_to_encode, pieces
 from common.audio import Samples
 from common.errors import UndecodableAudio
 from common.protocol import Segment, Word
@@ -31,6 +33,11 @@ from common.protocol import Segment, Word
 TIMESTAMP_S = 0.02
 MAX_PROMPT_TOKENS = 110
 """Of the prompt, and as many of the hot words: the decoder must have room for what is said."""
+MOST_UNHEARD_S = 1.5
+"""Where the model's last timestamp leaves more of a window than this, it is asked for the rest: it
+may end after the first of several sentences. Pauses at the end of a window are shorter."""
+LEAST_HEARD_S = 0.5
+"""Less is no progress."""
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 """Punctuation that belongs to the word after it, and to the one before it."""
 
@@ -76,10 +83,7 @@ class WhisperEngine:
             features = self._whisper.feature_extractor(
                 heard[0] if len(heard) == 1 else np.concatenate(heard)
             )[:, :-1]
-            frames = frames_to_encode(features.shape[1], self._window)
-            padded = np.zeros((features.shape[0], frames), np.float32)
-            padded[:, : features.shape[1]] = features[:, :frames]
-            yield Window(padded, spans, options, cancelled)
+            yield Window(self._padded(features), spans, options, cancelled)
 
     def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
         """See `Engine.recognize`."""
@@ -102,7 +106,28 @@ class WhisperEngine:
             if options.words:
                 self._add_words(parts, tokenizer, encoded, batch, rows)
             for row, made in zip(rows, parts, strict=True):
-                yield row, list(_to_segments(made, tokenizer, batch[row]))
+                segments = list(_to_segments(made, tokenizer, batch[row]))
+                yield row, segments + self._unheard(batch[row], made)
+
+    def _unheard(self, window: Window, made: list[dict[str, Any]]) -> list[Segment]:
+        """The segments of what the model left when it ended early; mostly there is nothing."""
+        end_s = made[-1]["end"] if made else 0.0
+        if end_s < LEAST_HEARD_S or _seconds(window) - end_s <= MOST_UNHEARD_S:
+            return []
+        frames = slice(*(round(s * FRAMES_PER_SECOND) for s in (end_s, _seconds(window))))
+        rest = replace(
+            window,
+            features=self._padded(window.features[:, frames]),
+            spans=tuple(left_of(window.spans, round(end_s * SAMPLE_RATE_HZ))),
+        )
+        return [segment for _, found in self.recognize([rest]) for segment in found]
+
+    def _padded(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """As many frames as are encoded, silence behind what there is."""
+        frames = frames_to_encode(features.shape[1], self._window)
+        padded = np.zeros((features.shape[0], frames), np.float32)
+        padded[:, : features.shape[1]] = features[:, :frames]
+        return padded
 
     def _make_tools(self, language: str) -> tuple[Tokenizer, Generator]:
         tokenizer = Tokenizer(
@@ -146,6 +171,15 @@ class WhisperEngine:
 
 def _seconds(window: Window) -> float:
     return sum(end - begin for begin, end in window.spans) / SAMPLE_RATE_HZ
+
+
+def left_of(spans: Sequence[Span], samples: int) -> Iterator[Span]:
+    """What is left of `spans` behind so many samples of them."""
+    for begin, end in spans:
+        skipped = min(samples, end - begin)
+        samples -= skipped
+        if begin + skipped < end:
+            yield begin + skipped, end
 
 
 def _split(said: Said, timestamp_begin: int, seconds: float) -> list[dict[str, Any]]:

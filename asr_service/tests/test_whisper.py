@@ -14,7 +14,7 @@ import pytest
 from asr_service.app.decoding import raw_pcm
 from asr_service.app.engine import RecognitionOptions
 from asr_service.app.weights import resolve
-from asr_service.app.whisper import WhisperEngine, to_segments
+from asr_service.app.whisper import WhisperEngine, left_of, to_segments
 from common.audio import Samples, encode_s16le
 from common.errors import UndecodableAudio
 from common.pcm import PcmFormat
@@ -175,3 +175,12 @@ def test_words_are_heard_at_every_rate_and_in_stereo(
 def test_a_moment_of_sound_is_no_text_and_no_fault(whisper: WhisperEngine, samples: int) -> None:
     body = encode_s16le(noise("white", 0.1)[:samples])
     assert hear(whisper, body, PcmFormat(8000)).text == ""
+
+
+def test_what_a_window_still_holds_behind_some_of_it() -> None:
+    spans = ((100, 200), (500, 900))
+    assert list(left_of(spans, 0)) == [(100, 200), (500, 900)]
+    assert list(left_of(spans, 40)) == [(140, 200), (500, 900)]
+    assert list(left_of(spans, 100)) == [(500, 900)]
+    assert list(left_of(spans, 250)) == [(650, 900)]
+    assert list(left_of(spans, 500)) == []
