@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -120,7 +121,7 @@ def latency(ours: System, default: System, clips: Sequence[Clip], rounds: int) -
         spent: dict[str, list[float]] = defaultdict(list)
         for clip in chosen:
             for system in taking_turns([ours, default], 2):
-                spent[system.name].append(timed(lambda s=system, c=clip: s.hear(c)))  # type: ignore[misc]
+                spent[system.name].append(timed(partial(system.hear, clip)))
         a, b = spent[ours.name], spent[default.name]
         ratio = median([x / y for x, y in zip(a, b, strict=True)])
         rows.append([f"{length} s", *(f"{median(v) * 1000:.0f}" for v in (a, b)), f"{ratio:.2f}"])

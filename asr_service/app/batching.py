@@ -204,7 +204,9 @@ class Workers:
             pass
         except SpeechError as known:
             error = known
-        except Exception as unforeseen:
+        except (
+            Exception
+        ) as unforeseen:  # a library's own: told; the thread goes on
             log.error("recognition.failed", exc_info=unforeseen)
             error = RecognitionFailed(FAILED)
         with self._wake:
@@ -232,7 +234,7 @@ class Workers:
             failed = False
         except RecognitionCancelled:
             failed = False
-        except Exception as error:
+        except Exception as error:  # the model's own: each of the batch is tried alone, then told
             log.error("recognition.failed", windows=len(batch), exc_info=error)
             failed = True
         if failed and len(batch) > 1:

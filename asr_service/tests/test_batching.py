@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
@@ -72,6 +73,10 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.002)
 
 
+def has_taken(listener: Listener, batches: int) -> bool:
+    return len(listener.batches) == batches
+
+
 @asynccontextmanager
 async def at_work(
     listener: Listener, *, workers: int = 1, max_batch: int = 4, held: bool = True
@@ -82,7 +87,7 @@ async def at_work(
         if held:
             for number in range(workers):
                 made.submit(saying(0), ENGLISH)
-                await until(lambda number=number: len(listener.batches) == number + 1)  # type: ignore[misc]
+                await until(partial(has_taken, listener, number + 1))
             listener.batches.clear()
         else:
             listener.gate.set()

@@ -109,7 +109,7 @@ def make_model(folder: Path, shape: Shape) -> Path:
     folder.mkdir(parents=True)
     audio = {**AUDIO, **shape.audio}
     if shape.stats:
-        audio |= {"stats_path": "/home/somebody/scale_stats.npy", "signal_norm": True}
+        audio |= {"stats_path": "/not/on/this/machine/scale_stats.npy", "signal_norm": True}
         _write_stats(folder / "scale_stats.npy", shape.seed)
     config = {**MODEL, **shape.model, "audio": audio}
     (folder / "config.json").write_text(json.dumps(config))

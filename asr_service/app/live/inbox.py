@@ -47,8 +47,9 @@ class Inbox:
         first = self._items.popleft()
         if isinstance(first, bytes) and first:
             parts = [first]
-            while self._items and isinstance(self._items[0], bytes):
-                parts.append(self._items.popleft())  # type: ignore[arg-type]
+            while self._items and isinstance(following := self._items[0], bytes):
+                parts.append(following)
+                self._items.popleft()
             first = b"".join(parts)
         if not self._items:
             self._came.clear()

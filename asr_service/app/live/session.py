@@ -101,7 +101,7 @@ class ListenSession:
         except SpeechError as error:
             log.info("session.error", code=error.code)
             await break_off(self._websocket, error, session=True)
-        except Exception as error:
+        except Exception as error:  # a fault of ours: the client is told before the socket closes
             log.error("session.failed", exc_info=error)
             await break_off(self._websocket, Internal(FAULT), session=True)
 
