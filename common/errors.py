@@ -76,9 +76,14 @@ def in_words(errors: Iterable[Mapping[str, Any]]) -> str:
     parts = []
     for error in errors:
         place = ".".join(str(p) for p in error["loc"] if p not in ("body", "query"))
-        said = error["msg"].removeprefix("Value error, ")
-        parts.append(f"{place}: {said}" if place else said)
+        parts.append(f"{place}: {what_is_wrong(error)}" if place else what_is_wrong(error))
     return "; ".join(parts)
+
+
+def what_is_wrong(error: Mapping[str, Any]) -> str:
+    """What one of pydantic's findings says, without its words before a validator's own."""
+    message: str = error["msg"]
+    return message.removeprefix("Value error, ")
 
 
 def field_of(message: str) -> str | None:

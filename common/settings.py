@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from common.errors import what_is_wrong
 from common.keys import Keys, parse_keys, read_keys
 
 ENV_FILE = ".env"
@@ -110,10 +111,10 @@ def load_settings(cls: type[S]) -> S:
 def _in_a_line(cls: type[CommonSettings], error: ErrorDetails) -> str:
     name = "_".join(str(part) for part in error["loc"])
     if not name:
-        return error["msg"]
+        return what_is_wrong(error)
     field = cls.model_fields.get(name)
     secret = field is not None and field.annotation is SecretStr
-    return f"{name.upper()}{'' if secret else '=' + repr(error['input'])}: {error['msg']}"
+    return f"{name.upper()}{'' if secret else '=' + repr(error['input'])}: {what_is_wrong(error)}"
 
 
 def unknown_variables(

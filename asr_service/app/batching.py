@@ -204,9 +204,7 @@ class Workers:
             pass
         except SpeechError as known:
             error = known
-        except (
-            Exception
-        ) as unforeseen:  # a library's own: told; the thread goes on
+        except Exception as unforeseen:  # a library's own: told; the thread goes on
             log.error("recognition.failed", exc_info=unforeseen)
             error = RecognitionFailed(FAILED)
         with self._wake:
