@@ -66,6 +66,16 @@ def respond(status: str, body: bytes, *headers: str) -> Answer:
     return answer
 
 
+def ready_but(answer: Answer) -> Answer:
+    """Say of itself that it is ready, and answer anything else by `answer`."""
+    ready = respond("200 OK", b'{"status":"ready"}')
+
+    def told_apart(connection: socket.socket, head: bytes) -> None:
+        (ready if head.startswith(b"GET /readyz ") else answer)(connection, head)
+
+    return told_apart
+
+
 def stream_then(ending: Callable[[socket.socket], None], *headers: str) -> Answer:
     """Begin a chunked body of 4 bytes, then do `ending`."""
 
