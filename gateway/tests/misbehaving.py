@@ -87,8 +87,18 @@ def stream_then(ending: Callable[[socket.socket], None], *headers: str) -> Answe
     return answer
 
 
-def websocket_then(ending: Callable[[socket.socket], None]) -> Answer:
-    """Accept a WebSocket, send 4 bytes of audio, then do `ending`."""
+SOME_AUDIO = b"\x82\x04some"
+"""A WebSocket's frame of 4 bytes."""
+
+
+def text_frame(text: str) -> bytes:
+    """A WebSocket's frame of at most 64 KiB."""
+    content = text.encode()
+    return b"\x81\x7e" + len(content).to_bytes(2, "big") + content
+
+
+def websocket_then(ending: Callable[[socket.socket], None], *, says: bytes = SOME_AUDIO) -> Answer:
+    """Accept a WebSocket, answer the first frame by what it `says`, then do `ending`."""
 
     def answer(connection: socket.socket, head: bytes) -> None:
         key = re.search(rb"(?i)\r\nsec-websocket-key: *(\S+)", head)
@@ -106,7 +116,7 @@ def websocket_then(ending: Callable[[socket.socket], None]) -> Answer:
         ]
         connection.sendall("\r\n".join(handshake).encode())
         connection.recv(65536)
-        connection.sendall(b"\x82\x04some")
+        connection.sendall(says)
         ending(connection)
 
     return answer
