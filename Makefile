@@ -78,7 +78,7 @@ test-speech: $(DEV) ## listen to human speech, which is fetched once (from packa
 bench-listening: $(DEV) ## measure recognition against plain faster-whisper, on the same speech
 	$(PY) -m bench.listening
 
-test-clients: $(DEV) $(CLIENTS_RUN) ## have Pipecat speak and listen through a fleet (installs it: 420 MB)
+test-clients: $(DEV) $(CLIENTS_RUN) ## have Pipecat and LiveKit speak and listen through a fleet (installs them: 630 MB)
 	CLIENTS_PYTHON=$(CLIENTS)/bin/python $(PY) -m pytest tests_clients
 
 test-containers: $(DEV) ## build the images and test them, with an engine of its own where there is none

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
@@ -15,10 +14,11 @@ from common.access_log import AccessLogMiddleware
 from common.authentication import OPEN_PATHS, SECURITY_SCHEMES, KeyMiddleware
 from common.boundary import FaultBoundaryMiddleware
 from common.error_handlers import add_error_handlers
-from common.errors import RateLimited, Unauthorized
+from common.errors import BadRequest, RateLimited, Unauthorized
 from common.hosts import HostMiddleware
 from common.lifecycle import Lifecycle
 from common.logger import configure_logging, get_logger
+from common.openapi import describe_guards
 from common.origin import WebSocketOriginMiddleware
 from common.request_id import HEADER, RequestIdMiddleware
 from common.settings import CommonSettings, unknown_variables
@@ -78,8 +78,13 @@ def create_app(
     for router in routers:
         app.include_router(router)
     add_error_handlers(app)
-    if keys:
-        _ask_for_keys_in(app, limited=bool(guards))
+    describe_guards(
+        app,
+        [*([Unauthorized] if keys else []), *([RateLimited] if keys and guards else [])],
+        everywhere=[] if "*" in settings.allowed_hosts else [BadRequest],
+        open_paths=OPEN_PATHS,
+        security_schemes=SECURITY_SCHEMES if keys else None,
+    )
     # The last one added is the outermost.
     for guard in reversed(guards):
         app.add_middleware(guard.cls, *guard.args, **guard.kwargs)
@@ -100,24 +105,3 @@ def create_app(
     app.add_middleware(AccessLogMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
-
-
-def _ask_for_keys_in(app: FastAPI, *, limited: bool) -> None:
-    """Say in the OpenAPI document how a key is sent; pages made from it then ask for one."""
-    described = app.openapi
-    refusals = (Unauthorized, RateLimited) if limited else (Unauthorized,)
-
-    def openapi() -> dict[str, Any]:
-        document = described()
-        document.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
-        document["security"] = [{scheme: []} for scheme in SECURITY_SCHEMES]
-        for path, routes in document["paths"].items():
-            if path in OPEN_PATHS:
-                continue
-            for route in routes.values():
-                for kind in refusals:
-                    answer = {"description": f"`{kind.code}`"}
-                    route["responses"].setdefault(str(kind.http_status), answer)
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]

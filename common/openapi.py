@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from common.errors import SpeechError
+from common.errors import Internal, SpeechError
 from common.pcm import MEDIA_TYPES
 from common.protocol import (
     NDJSON,
@@ -78,9 +80,10 @@ TRANSCRIPT: Responses = {
 
 
 def errors(*kinds: type[SpeechError]) -> Responses:
-    """The answers of a route that can fail in these ways; what is not foreseen is the default."""
-    responses: Responses = {"default": {"model": ErrorAnswer, "description": "A fault of ours"}}
-    for kind in kinds:
+    """The answers of a route that can fail in these ways, or by a fault that nobody foresaw."""
+    responses: Responses = {}
+    every: tuple[type[SpeechError], ...] = (*kinds, Internal)
+    for kind in every:
         code = f"`{kind.code}`"
         known = responses.setdefault(kind.http_status, {"model": ErrorAnswer, "description": code})
         if code not in known["description"]:
@@ -127,3 +130,42 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
             "content": {"application/json": {"schema": model.model_json_schema()}},
         }
     }
+
+
+def describe_guards(
+    app: FastAPI,
+    refusals: Collection[type[SpeechError]],
+    *,
+    everywhere: Collection[type[SpeechError]] = (),
+    open_paths: Collection[str] = (),
+    security_schemes: dict[str, Any] | None = None,
+) -> None:
+    """Have the document of `app` say what it does not know of the routes by itself.
+
+    What stands before them refuses with `everywhere`, and, but on `open_paths`, with `refusals`, in
+    the shape of the route's other errors. `security_schemes` say how a key is sent. What FastAPI
+    says of 422 is taken away: a request that does not fit is a `BadRequest` here.
+    """
+    described = app.openapi
+    shape = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        components = document.setdefault("components", {})
+        for unused in ("HTTPValidationError", "ValidationError"):
+            components.get("schemas", {}).pop(unused, None)
+        if security_schemes:
+            components["securitySchemes"] = security_schemes
+            document["security"] = [{scheme: []} for scheme in security_schemes]
+        for path, routes in document["paths"].items():
+            guards = [*everywhere, *(() if path in open_paths else refusals)]
+            for route in routes.values():
+                answers = route["responses"]
+                answers.pop("422", None)
+                content = answers.get("500", {}).get("content", shape)
+                for kind in guards:
+                    answer = {"description": f"`{kind.code}`", "content": content}
+                    answers.setdefault(str(kind.http_status), answer)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

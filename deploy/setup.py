@@ -4,7 +4,7 @@
     python3 deploy/setup.py dev            that, and what tests and lint need
     python3 deploy/setup.py dev --venv .venv-3.10
     python3 deploy/setup.py voices --venv .venv-voices    what prepares voices (torch, Coqui)
-    python3 deploy/setup.py clients --venv .venv-clients  Pipecat, which the fleet is tried with
+    python3 deploy/setup.py clients --venv .venv-clients  other people's: Pipecat, LiveKit
 
 Uses nothing but the standard library: it runs before anything is installed. What goes wrong ends in
 a sentence that says what to do; all that pip says is in `setup.log` in the environment. A stamp in

@@ -11,8 +11,13 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
+from common.protocol_echo import EchoMessage
+from common.protocol_session import Failure, GoAway
+from common.protocol_stt import Event, ListenEnd, ListenReady
 from deploy.local import LocalFleet
 from tests.support.audio_files import tone_file
 from tests.support.session import open_session
@@ -210,3 +215,72 @@ def test_any_messages_leave_a_session_in_order(fleet: LocalFleet) -> None:
 
     check()
     assert_unharmed(fleet, before)
+
+
+LISTEN_MESSAGE: TypeAdapter[Any] = TypeAdapter(ListenReady | Event | ListenEnd | Failure | GoAway)
+ECHO_MESSAGE: TypeAdapter[Any] = TypeAdapter(EchoMessage)
+A_START = st.fixed_dictionaries(
+    {"type": st.just("start")},
+    optional={
+        "sample_rate": st.sampled_from([8000, 16000, 48000]),
+        "channels": st.sampled_from([1, 2]),
+        "encoding": st.sampled_from(["pcm_s16le", "mulaw"]),
+        "partials": st.booleans(),
+        "endpoint_ms": st.sampled_from([100, 600]),
+    },
+)
+NEARLY_A_START = st.fixed_dictionaries(
+    {"type": st.just("start")},
+    optional=dict.fromkeys(("sample_rate", "channels", "encoding", "partials", "speed"), JSON),
+)
+NEARLY_A_COMMAND = st.fixed_dictionaries(
+    {"type": st.sampled_from(["finalize", "cancel", "finish", "start", "stop"]) | JSON},
+    optional={"colour": JSON},
+)
+AUDIO_OR_ALIKE = st.binary(max_size=2000) | st.integers(1, 3000).map(lambda n: b"\x10\x27" * n)
+ANY_FRAME = AUDIO_OR_ALIKE | (NEARLY_A_START | JSON).map(json.dumps) | st.text("{}a")
+MOSTLY = st.sampled_from([True, True, True, False])
+FIRST = MOSTLY.flatmap(lambda right: A_START.map(json.dumps) if right else ANY_FRAME)
+LATER = MOSTLY.flatmap(
+    lambda right: AUDIO_OR_ALIKE | NEARLY_A_COMMAND.map(json.dumps) if right else ANY_FRAME
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "messages", "last"),
+    [("/ws/stt", LISTEN_MESSAGE, "end"), ("/ws/echo", ECHO_MESSAGE, "transcript")],
+)
+def test_any_frames_leave_listening_in_order(
+    fleet: LocalFleet, path: str, messages: TypeAdapter[Any], last: str
+) -> None:
+    before = log_sizes(fleet)
+    url = f"{fleet.url('gateway', scheme='ws')}{path}"
+
+    @settings(fuzz, max_examples=200)
+    @given(first=FIRST, frames=st.lists(LATER, max_size=8))
+    def check(first: str | bytes, frames: list[str | bytes]) -> None:
+        with open_ws(url) as ws:
+            with contextlib.suppress(ConnectionClosed):
+                for frame in [first, *frames, '{"type": "finish"}']:
+                    ws.send(frame)
+            assert_ends_in_order(ws, messages, last)
+
+    check()
+    assert_unharmed(fleet, before)
+
+
+def assert_ends_in_order(ws: ClientConnection, messages: TypeAdapter[Any], last: str) -> None:
+    """Whatever was sent: `ready` first, each message as documented, one close, as it should be."""
+    said: list[dict[str, Any]] = []
+    while not said or not (said[-1]["type"] == last or said[-1].get("fatal")):
+        frame = ws.recv(60)
+        if isinstance(frame, str):
+            messages.validate_json(frame)
+            said.append(json.loads(frame))
+    code = close_of(ws)[0]
+    assert code in ((1000,) if said[-1]["type"] == last else (1003, 1007, 1009))
+    kinds = [message["type"] for message in said]
+    assert kinds[0] == "ready" or kinds == ["error"]
+    assert kinds.count("ready") <= 1
+    finals = [message["id"] for message in said if message["type"] == "final"]
+    assert len(finals) == len(set(finals))

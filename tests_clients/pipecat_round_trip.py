@@ -1,6 +1,6 @@
 """`pipecat_round_trip.py URL TEXT`: Pipecat's OpenAI services speak a text and hear what they said.
 
-Run by `test_pipecat.py` in an environment of its own: Pipecat pins what this project pins
+Run by `test_round_trips.py` in an environment of its own: Pipecat pins what this project pins
 otherwise. Prints what was heard.
 """
 

@@ -29,8 +29,10 @@ from common.streaming import AudioStream
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams import OCTETS, Upstream, passed_headers
 
-RELAYED = (BadRequest, TooLarge, UpstreamFailed, Busy, Loading, Draining, UpstreamTimeout)
-"""How any request that is passed on can fail."""
+ASKED = (UpstreamFailed, Busy, Loading, Draining, UpstreamTimeout)
+"""How any request can fail for which a service behind is asked."""
+RELAYED = (BadRequest, TooLarge, *ASKED)
+"""How any request can fail whose body is read and passed on."""
 
 Asking = AbstractAsyncContextManager[httpx.Response]
 """A request that is sent on entry; gives the answer, its body unread, and lets go of it on exit."""

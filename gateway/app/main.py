@@ -20,6 +20,7 @@ from gateway.app import listening, routes
 from gateway.app.catalogue import Catalogue
 from gateway.app.fleet import Fleet
 from gateway.app.openai import models, speech, transcriptions
+from gateway.app.openai.documents import describe_in_their_words
 from gateway.app.openai.errors import OpenAIErrorsMiddleware
 from gateway.app.openai.names import Names
 from gateway.app.quota import Quota, QuotaMiddleware
@@ -83,10 +84,11 @@ def build(
             models.router(fleet, names),
         ],
         run=run,
-        guards=[Middleware(QuotaMiddleware, quota=quota)],
+        guards=[Middleware(QuotaMiddleware, quota=quota)] if settings.limits_keys else [],
     )
 
     app.add_middleware(OpenAIErrorsMiddleware)
+    describe_in_their_words(app)
 
     @app.exception_handler(UpstreamAnswer)
     async def refused_upstream(_: Request, refusal: UpstreamAnswer) -> Response:

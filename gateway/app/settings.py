@@ -26,9 +26,13 @@ class GatewaySettings(CommonSettings):
     gateway_key_requests_per_minute: int = Field(default=0, ge=0)
     gateway_key_concurrency: int = Field(default=0, ge=0)
 
+    @property
+    def limits_keys(self) -> bool:
+        """Whether a key may not be used at will."""
+        return bool(self.gateway_key_requests_per_minute or self.gateway_key_concurrency)
+
     @model_validator(mode="after")
     def _limits_are_of_keys(self) -> Self:
-        limited = self.gateway_key_requests_per_minute or self.gateway_key_concurrency
-        if limited and not self.keys:
+        if self.limits_keys and not self.keys:
             raise ValueError("GATEWAY_KEY_…: there are no keys that these limits could be of")
         return self

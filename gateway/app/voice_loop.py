@@ -12,9 +12,11 @@ what it has; then `transcript` says that the loop is whole, and it closes as the
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Any
 
 from fastapi import WebSocket
+from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 
@@ -44,6 +46,8 @@ from gateway.app.watched import Closed, WatchedUpstream
 log = get_logger(__name__)
 
 _IN_ORDER = {NORMAL, GOING_AWAY, SERVICE_RESTART}
+_MAX_EARLY = 64
+"""Frames that a client may send before it is told `ready`; what is more waits in its socket."""
 _KEPT_ALIVE_SHARE = 3
 """The voice is kept alive this many times in the time after which it would be idle."""
 
@@ -66,6 +70,10 @@ class VoiceLoop:
         self._voice = voice
         self._lifecycle = lifecycle
         self._settings = settings
+        self._early: deque[Message] = deque()
+        """What the client sent before both were ready."""
+        self._voice_idle_s = 0.0
+        """After this time without a message, the voice would be idle."""
         self._speaking = SpeechUnderWay()
         self._held: list[Final] = []
         """What is final and not spoken yet: it is so only for its length."""
@@ -117,17 +125,26 @@ class VoiceLoop:
         return start, EchoStart.unknown(value)
 
     async def _converse(self, start: EchoStart, ignored: list[str]) -> None:
-        voice_idle_s = await self._open(start, ignored)
+        await until_first(self._open(start, ignored), self._hear_early())
         await until_first(
             self._from_client(),
             self._from_ears(),
             self._from_voice(),
-            self._keep_voice(voice_idle_s),
+            self._keep_voice(),
             self._leave(),
         )
 
-    async def _open(self, start: EchoStart, ignored: list[str]) -> float:
-        """Start both upstreams, answer `ready`; after how long the voice would be idle."""
+    async def _hear_early(self) -> None:
+        """Keep what the client sends already. Raises `WebSocketDisconnect` when it has gone."""
+        while len(self._early) < _MAX_EARLY:
+            message = await self._client.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect
+            self._early.append(message)
+        await asyncio.Event().wait()
+
+    async def _open(self, start: EchoStart, ignored: list[str]) -> None:
+        """Start both upstreams and answer `ready`."""
         own = {"request_id": current_request_id()}
         asked_to_speak = start.to_speak().model_copy(update=own).model_dump_json(exclude_none=True)
         self._speaking.client_sent(asked_to_speak)
@@ -139,8 +156,8 @@ class VoiceLoop:
             **dict(hears),
             voice=Voice(model=speaks.model, audio=speaks.audio),
         ).model_copy(update={**own, "ignored": ignored})
+        self._voice_idle_s = speaks.limits.idle_timeout_s
         await self._told.tell(ready)
-        return speaks.limits.idle_timeout_s
 
     async def _answer_of(self, upstream: WatchedUpstream) -> dict[str, Any]:
         """The `ready` of an upstream; if it refuses, the client is told so in its words."""
@@ -159,7 +176,7 @@ class VoiceLoop:
     async def _from_client(self) -> None:
         """Returns when the client has gone."""
         while True:
-            message = await self._client.receive()
+            message = self._early.popleft() if self._early else await self._client.receive()
             if message["type"] == "websocket.disconnect":
                 return
             text: str | None = message.get("text")
@@ -286,10 +303,10 @@ class VoiceLoop:
         await self._hear_no_more()
         await asyncio.Event().wait()
 
-    async def _keep_voice(self, idle_s: float) -> None:
+    async def _keep_voice(self) -> None:
         """A voice that has nothing to say for long is not idle: its listener speaks."""
         ping = Ping(type="ping").model_dump_json(exclude_none=True)
         while True:
-            await asyncio.sleep(idle_s / _KEPT_ALIVE_SHARE)
+            await asyncio.sleep(self._voice_idle_s / _KEPT_ALIVE_SHARE)
             if self._voice_closed is None:
                 await self._voice.send(ping)

@@ -66,6 +66,16 @@ def respond(status: str, body: bytes, *headers: str) -> Answer:
     return answer
 
 
+def ready_but(answer: Answer) -> Answer:
+    """Say of itself that it is ready, and answer anything else by `answer`."""
+    ready = respond("200 OK", b'{"status":"ready"}')
+
+    def told_apart(connection: socket.socket, head: bytes) -> None:
+        (ready if head.startswith(b"GET /readyz ") else answer)(connection, head)
+
+    return told_apart
+
+
 def stream_then(ending: Callable[[socket.socket], None], *headers: str) -> Answer:
     """Begin a chunked body of 4 bytes, then do `ending`."""
 
@@ -77,8 +87,18 @@ def stream_then(ending: Callable[[socket.socket], None], *headers: str) -> Answe
     return answer
 
 
-def websocket_then(ending: Callable[[socket.socket], None]) -> Answer:
-    """Accept a WebSocket, send 4 bytes of audio, then do `ending`."""
+SOME_AUDIO = b"\x82\x04some"
+"""A WebSocket's frame of 4 bytes."""
+
+
+def text_frame(text: str) -> bytes:
+    """A WebSocket's frame of at most 64 KiB."""
+    content = text.encode()
+    return b"\x81\x7e" + len(content).to_bytes(2, "big") + content
+
+
+def websocket_then(ending: Callable[[socket.socket], None], *, says: bytes = SOME_AUDIO) -> Answer:
+    """Accept a WebSocket, answer the first frame by what it `says`, then do `ending`."""
 
     def answer(connection: socket.socket, head: bytes) -> None:
         key = re.search(rb"(?i)\r\nsec-websocket-key: *(\S+)", head)
@@ -96,7 +116,7 @@ def websocket_then(ending: Callable[[socket.socket], None]) -> Answer:
         ]
         connection.sendall("\r\n".join(handshake).encode())
         connection.recv(65536)
-        connection.sendall(b"\x82\x04some")
+        connection.sendall(says)
         ending(connection)
 
     return answer

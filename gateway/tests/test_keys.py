@@ -48,8 +48,6 @@ def guarded(serve_gateway: Serve, stack: ExitStack, voice: FakeVoice) -> Serve:
 def test_a_key_opens_every_door_of_the_fleet(guarded: Serve) -> None:
     at = guarded()
     assert httpx.get(f"{at.http}/readyz").status_code == 200
-    routes = httpx.get(f"{at.http}/openapi.json").json()["paths"]
-    assert {"401", "429"} <= set(routes["/v1/audio/speech"]["post"]["responses"])
     for key in (ADA, BOB):
         assert httpx.post(f"{at.http}/api/tts", json=HELLO, headers=key).status_code == 200
         heard = httpx.post(f"{at.http}/api/stt/bytes", content=bytes(3200), headers=key)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel
 
 from common.errors import SpeechError
 from common.openapi import Responses, errors
-from gateway.app.openai.errors import OpenAIErrorAnswer
+from gateway.app.openai.errors import CODES, PREFIX, OpenAIErrorAnswer
 
 
 def refusals(*kinds: type[SpeechError]) -> Responses:
@@ -26,3 +27,21 @@ def form(fields: type[BaseModel]) -> dict[str, Any]:
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     }
+
+
+def describe_in_their_words(app: FastAPI) -> None:
+    """Have the document name errors under `/v1` by the codes that are answered there."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        for path, routes in document["paths"].items():
+            if path.startswith(PREFIX):
+                for route in routes.values():
+                    for answer in route["responses"].values():
+                        for ours, theirs in CODES.items():
+                            said = answer["description"]
+                            answer["description"] = said.replace(f"`{ours}`", f"`{theirs}`")
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

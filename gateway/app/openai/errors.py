@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.errors import field_of
 
 PREFIX = "/v1/"
-_CODES = {
+CODES = {
     "unauthorized": "invalid_api_key",
     "rate_limited": "rate_limit_exceeded",
     "unknown_model": "model_not_found",
@@ -61,7 +61,7 @@ def error_event(status: int, message: str, code: str) -> dict[str, Any]:
             "message": message,
             "type": _type(status),
             "param": param,
-            "code": _CODES.get(code, code),
+            "code": CODES.get(code, code),
         }
     }
 

@@ -132,6 +132,7 @@ def router(fleet: Fleet, names: Names) -> APIRouter:
     @routes.post(
         "/v1/audio/translations",
         summary="Refused: nothing here translates",
+        status_code=BadRequest.http_status,
         response_class=Response,
         responses=refusals(*RELAYED),
     )

@@ -1,0 +1,110 @@
+"""Every status that an OpenAPI document names, provoked, and its answer held against the document.
+
+A service's table says for each route and status how it is brought about. It is complete, and holds
+no more than the document: who documents a status says here how it comes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import schemathesis
+from schemathesis.core import NOT_SET
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+KEY = "ada-key-12345"
+KEYS = f"ada:{KEY}"
+GUARDS: dict[str, Any] = {"api_keys": KEYS, "allowed_hosts": ("127.0.0.1",)}
+"""Settings of a service that refuses in every way that it has."""
+
+_CHECKS = [
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request, and the server that it is sent to: one of those that the service's tests have."""
+
+    body: Any = NOT_SET
+    media_type: str | None = None
+    query: tuple[tuple[str, str], ...] = ()
+    path: tuple[tuple[str, str], ...] = ()
+    key: str = KEY
+    host: str | None = None
+    to: str = "sound"
+
+    def but(self, **changes: Any) -> Sent:
+        return replace(self, **changes)
+
+
+Table = Mapping[str, Mapping[int, Sent]]
+"""By route, as in `POST /api/tts`, and status."""
+
+
+def guarded(good: Sent) -> dict[int, Sent]:
+    """What every route answers that asks for a key."""
+    return {
+        200: good,
+        400: good.but(host="elsewhere.example"),
+        401: good.but(key="no-key-of-anybody"),
+    }
+
+
+def rows(table: Table) -> list[tuple[str, int]]:
+    """For `pytest.mark.parametrize`."""
+    return [(route, status) for route, answers in table.items() for status in answers]
+
+
+def documented(url: str) -> set[tuple[str, int]]:
+    """Each route with each of its statuses, as the document of the service at `url` has them."""
+    return set(_documented(url))
+
+
+def _documented(url: str) -> Iterator[tuple[str, int]]:
+    for found in _document(url).get_all_operations():
+        operation = found.ok()
+        for status in operation.responses.status_codes:
+            yield operation.label, int(status)
+
+
+def provoke(table: Table, route: str, status: int, url: str) -> None:
+    """Send what the table says to `url`; the answer must be of this status, and as documented."""
+    sent = table[route][status]
+    method, path = route.split(" ")
+    operation = _document(url)[path][method]
+    case = operation.Case(
+        body=sent.body,
+        media_type=sent.media_type,
+        query=dict(sent.query),
+        path_parameters=dict(sent.path),
+        headers={"X-API-Key": sent.key} | ({"Host": sent.host} if sent.host else {}),
+    )
+    answer = case.call(base_url=url, timeout=20)
+    assert answer.status_code == status, answer.content[:500]
+    case.validate_response(answer, checks=_CHECKS)
+    assert answer.headers["x-request-id"]
+    if status >= 400 and "error" in answer.json():
+        described = operation.definition.raw["responses"][str(status)]["description"]
+        assert answer.json()["error"]["code"] in re.findall(r"`(\w+)`", described)
+    assert ("retry-after" in answer.headers) == (status in (429, 503))
+
+
+_documents: dict[str, Any] = {}
+
+
+def _document(url: str) -> Any:
+    if url not in _documents:
+        _documents[url] = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    return _documents[url]
