@@ -152,13 +152,13 @@ def _print(segment: Segment, options: argparse.Namespace) -> None:
         print(f"{times if options.times or options.words else ''}{part.text.strip()}", flush=True)
 
 
-def _is_speech(body: str, format: TranscriptFormat) -> bool:  # noqa: A002
-    if format.endswith("json"):
+def _is_speech(body: str, written_as: TranscriptFormat) -> bool:
+    if written_as.endswith("json"):
         try:
             return bool(json.loads(body)["text"])
         except (ValueError, KeyError, TypeError):
             raise BrokenOff(f"The server answered what is no transcript: {body[:80]!r}.") from None
-    return bool(body) if format == "text" else "-->" in body
+    return bool(body) if written_as == "text" else "-->" in body
 
 
 def _bytes_of(path: Path) -> bytes:

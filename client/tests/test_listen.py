@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_events_come_as_they_are_heard_and_the_end_has_all_of_it(ws_server: WsSe
         async def spoken() -> AsyncIterator[bytes]:
             for count in range(4):
                 yield b"\1\0" * 400
-                await until(lambda count=count: len(events) > count)  # type: ignore[misc]
+                await until(partial(has_more_than, events, count))
             yield b"\2\0" * 1200
 
         listening = client.listen(spoken(), endpoint_ms=300, language="en")
@@ -123,6 +124,10 @@ def test_events_come_as_they_are_heard_and_the_end_has_all_of_it(ws_server: WsSe
         "partials": True,
         "endpoint_ms": 300,
     }
+
+
+def has_more_than(events: list[Event | Failure | GoAway], count: int) -> bool:
+    return len(events) > count
 
 
 async def read(client: SpeechClient, audio: Any) -> list[Event | Failure | GoAway]:
