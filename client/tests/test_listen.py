@@ -279,3 +279,15 @@ def test_a_refusal_is_not_asked_again(ws_server: WsServer) -> None:
 
     run(ws_server(handler), use)
     assert opened == [1]
+
+
+def test_an_option_that_there_is_not_is_a_type_error() -> None:
+    unknown: dict[str, Any] = {"volume": 11}
+
+    async def use(client: SpeechClient) -> None:
+        with pytest.raises(TypeError, match="volume"):
+            client.listen([b"\1\0"], **unknown)
+        with pytest.raises(TypeError, match="volume"):
+            await client.transcribe(b"\1\0", **unknown)
+
+    run("http://localhost:1", use)
