@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,15 @@ import httpx
 
 from client import address
 from client.errors import BadInput, BrokenOff, Lost, Refused, ServerAway, refused
+
+
+@dataclass(frozen=True)
+class Question:
+    """A body of bytes that is posted to `path`."""
+
+    path: str
+    content: bytes
+    query: dict[str, str | int]
 
 
 class Answer:
@@ -62,29 +72,20 @@ def refusal(status: int, body: bytes, headers: Mapping[str, str]) -> Refused:
 
 @asynccontextmanager
 async def post(
-    http: httpx.AsyncClient,
-    url: str,
-    path: str,
-    *,
-    content: bytes,
-    query: Mapping[str, str | int],
-    timeout_s: float,
-    accept: str = "*/*",
+    http: httpx.AsyncClient, url: str, asked: Question, accept: str = "*/*"
 ) -> AsyncIterator[Answer]:
-    """POST a body of bytes to `url` + `path`; yields the answer, to be read as it comes.
+    """Ask the server at `url`; yields the answer, to be read as it comes.
 
-    `timeout_s` is for each wait for the server. Raises `BadInput`, `ServerAway`, `Refused`, or
-    `BrokenOff` if the answer does not begin.
+    Raises `BadInput`, `ServerAway`, `Refused`, or `BrokenOff` if the answer does not begin.
     """
     async with AsyncExitStack() as stack:
         with _failures_named(url):
             asking = http.stream(
                 "POST",
-                url + path,
-                params=dict(query),
-                content=content,
+                url + asked.path,
+                params=asked.query,
+                content=asked.content,
                 headers={"Content-Type": "application/octet-stream", "Accept": accept},
-                timeout=httpx.Timeout(timeout_s, connect=http.timeout.connect),
             )
             response = await stack.enter_async_context(asking)
             if response.status_code != HTTPStatus.OK:

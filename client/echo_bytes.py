@@ -11,7 +11,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 if not __package__:
@@ -22,19 +22,15 @@ from client.blocking import background_loop
 from client.cli import EXIT_CODES, exit_code, progress, report
 from client.retrying import ONCE
 from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
-from client.wav import Recording, WavFile, read_wav
+from client.spoken import Spoken, write_speech
+from client.wav import Recording, read_wav
 
 
 @dataclass(frozen=True)
-class Echo:
+class Echo(Spoken):
     """A file of speech and the words in it; times from the sending of the recording."""
 
-    path: Path
     transcript: str
-    sample_rate_hz: int
-    audio_s: float
-    first_audio_s: float
-    total_s: float
 
 
 def echo_to_file(
@@ -58,18 +54,13 @@ def echo_to_file(
     asking = client.echo_recording(
         recording.pcm, sample_rate=recording.sample_rate_hz, overlap=overlap
     )
-    started = time.perf_counter()
-    first_audio_s = 0.0
+    asked_at = time.perf_counter()
     with background_loop() as loop, loop.within(client), loop.within(asking) as echoed:
         on_transcript(echoed.transcript)
-        with WavFile(out, echoed.sample_rate_hz) as wav:
-            for pcm in loop.each(echoed):
-                first_audio_s = first_audio_s or time.perf_counter() - started
-                wav.write(pcm)
-                on_audio(wav.audio_s)
-            total_s = time.perf_counter() - started
-            wav.commit()
-    return Echo(out, echoed.transcript, echoed.sample_rate_hz, wav.audio_s, first_audio_s, total_s)
+        spoken = write_speech(
+            loop.each(echoed), out, echoed.sample_rate_hz, asked_at=asked_at, on_audio=on_audio
+        )
+    return Echo(**asdict(spoken), transcript=echoed.transcript)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 
 from client.connection import Connection
-from client.errors import BrokenOff, ClientError
 from client.iteration import IteratedOnce
 from client.messages import is_fatal, parse, told_apart
+from client.opening import Open, opened
 from client.pieces import each
 from client.retrying import Retry
-from common.protocol_echo import EchoEvent, EchoMessage, EchoReady, EchoTranscript
+from client.sending import Sending
+from common.protocol_echo import EchoEvent, EchoReady, EchoTranscript
 from common.protocol_session import Failure, GoAway
 from common.protocol_stt import Event, ListenEnd, ListenReady
 
 Sound = AsyncIterable[bytes] | Iterable[bytes]
 Item = TypeVar("Item")
-ReadyMessage = TypeVar("ReadyMessage", bound=BaseModel)
+ReadyMessage = TypeVar("ReadyMessage", bound=ListenReady)
 LastMessage = TypeVar("LastMessage", bound=BaseModel)
 
 
@@ -33,12 +35,13 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
     """
 
     _messages: ClassVar[TypeAdapter[Any]]
-    _ready_type: ClassVar[type[BaseModel]]
-    _last_type: ClassVar[type[BaseModel]]
+    """What is said after `ready`."""
+    _ready_type: type[ReadyMessage]
+    _last_type: type[LastMessage]
 
     def __init__(
         self,
-        open_connection: Callable[[], Awaitable[Connection]],
+        open_connection: Open,
         start: BaseModel,
         audio: Sound,
         retry: Retry,
@@ -50,9 +53,7 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
         self._retry = retry
         self._timeout_s = timeout_s
         self._connection: Connection | None = None
-        self._sending: asyncio.Task[None] | None = None
-        self._raised: Exception | None = None
-        """By the audio, which ended the connection then."""
+        self._sending: Sending | None = None
         self.ready: ReadyMessage | None = None
         """What the server offers, once the stream is open."""
         self.end: LastMessage | None = None
@@ -64,7 +65,7 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
         if not self._finished:
             self._finished = True
             if self._sending is not None:
-                self._sending.cancel()
+                self._sending.task.cancel()
             await self._command("finish")
 
     async def finalize(self) -> None:
@@ -77,80 +78,53 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
         await self._connection.send({"type": kind})
 
     async def _iterate(self) -> AsyncGenerator[Item, None]:
+        connection, ready = await self._retry(self._open)
+        self._connection, self.ready = connection, ready
+        sending = Sending(connection, partial(self._send, connection, ready))
+        self._sending = sending
         try:
-            connection, ready = await self._retry(self._open)
-            self._connection, self.ready = connection, ready
-            self._sending = asyncio.create_task(self._send(connection, ready))
             while self.end is None:
-                item = await self._next(connection)
+                item = await self._next(connection, sending)
                 if item is not None:
                     yield item
         finally:
-            if self._sending is not None:
-                self._sending.cancel()
-            if self._connection is not None:
-                await self._connection.close()
-            if self._sending is not None:
-                await asyncio.gather(self._sending, return_exceptions=True)
-
-    async def _open(self) -> tuple[Connection, Any]:
-        connection = await self._open_connection()
-        try:
-            await connection.send(self._start.model_dump(exclude_none=True))
-            frame = await connection.receive(self._timeout_s)
-            if isinstance(frame, bytes):
-                raise BrokenOff("The server sent audio before the stream was open.")
-            if frame["type"] == "error":
-                raise connection.refusal(frame)
-            ready = parse(self._messages, frame)
-            if not isinstance(ready, self._ready_type):
-                raise BrokenOff("The server does not offer streams of this protocol.")
-            if ignored := getattr(ready, "ignored", None):
-                raise BrokenOff(f"The server does not know {', '.join(ignored)}.")
-        except BaseException:
+            sending.task.cancel()
             await connection.close()
-            raise
+            await asyncio.gather(sending.task, return_exceptions=True)
+
+    async def _open(self) -> tuple[Connection, ReadyMessage]:
+        connection, ready = await opened(
+            self._open_connection, self._start, self._ready_type, self._timeout_s
+        )
         # From here on, an error breaks off what was begun.
         connection.has_delivered = True
         return connection, ready
 
-    async def _next(self, connection: Connection) -> Any:
+    async def _next(self, connection: Connection, sending: Sending) -> Any:
         """What the server says next, if that is for the caller."""
-        try:
-            # While audio goes on, the server need not say anything.
-            frame = await connection.receive(self._timeout_s if self._finished else None)
-        except ClientError:
-            if self._raised is not None:
-                raise self._raised from None
-            raise
+        # While audio goes on, the server need not say anything.
+        frame = await sending.receive(self._timeout_s if self._finished else None)
         if isinstance(frame, bytes):
             return frame
         if frame["type"] == "error" and is_fatal(frame):
             raise connection.refusal(frame)
         message = parse(self._messages, frame)
         if isinstance(message, self._last_type):
-            self.end = message  # type: ignore[assignment]
+            self.end = message
             if not self._finished:
                 # It was not we who ended it: how it closes says why.
                 await connection.receive(self._timeout_s)
             return None
         return message
 
-    async def _send(self, connection: Connection, ready: Any) -> None:
-        """Send the audio as it comes. What it raises ends the connection."""
+    async def _send(self, connection: Connection, ready: ReadyMessage) -> None:
+        """Send the audio as it comes."""
         longest = ready.limits.max_message_bytes
-        try:
-            async for chunk in each(self._audio):
-                for start in range(0, len(chunk), longest):
-                    await connection.send(chunk[start : start + longest])
-            self._finished = True
-            await connection.send({"type": "finish"})
-        except ClientError:
-            return  # who receives knows how the connection ended
-        except Exception as error:
-            self._raised = error
-            await connection.close()
-            raise
+        async for chunk in each(self._audio):
+            for start in range(0, len(chunk), longest):
+                await connection.send(chunk[start : start + longest])
+        self._finished = True
+        await connection.send({"type": "finish"})
 
 
 class Listening(LiveStream[Event | Failure | GoAway, ListenReady, ListenEnd]):
@@ -160,7 +134,7 @@ class Listening(LiveStream[Event | Failure | GoAway, ListenReady, ListenEnd]):
     not break off for.
     """
 
-    _messages = told_apart(ListenReady | Event | ListenEnd | Failure | GoAway)
+    _messages = told_apart(Event | ListenEnd | Failure | GoAway)
     _ready_type = ListenReady
     _last_type = ListenEnd
 
@@ -170,7 +144,7 @@ class VoiceLoop(LiveStream[EchoEvent | Failure | GoAway | bytes, EchoReady, Echo
     `End`. Whoever plays the audio stops, and forgets what it has not played, at `SpeechStart`.
     """
 
-    _messages = told_apart(EchoMessage)
+    _messages = told_apart(EchoEvent | EchoTranscript | Failure | GoAway)
     _ready_type = EchoReady
     _last_type = EchoTranscript
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from client.answers import Answer
+from client.answers import Answer, Question
 from client.errors import BadInput, BrokenOff
 from client.iteration import IteratedOnce
 from common.protocol import EndLine, ErrorLine, Segment, SegmentLine
@@ -24,19 +23,18 @@ _LINE: TypeAdapter[SegmentLine | EndLine | ErrorLine] = TypeAdapter(
 )
 
 
-@dataclass(frozen=True)
-class Question:
-    """A request for recognition."""
-
-    path: str
-    content: bytes
-    query: dict[str, str | int]
-
-
 async def question(
-    audio: Recorded, *, sample_rate: int, channels: int, language: str, words: bool
+    audio: Recorded,
+    *,
+    sample_rate: int = 16000,
+    channels: int = 1,
+    language: str = "en",
+    words: bool = False,
 ) -> Question:
-    """What is asked of the server. Raises `BadInput` if a file cannot be read."""
+    """What is asked of the server, by `RecordingOptions`.
+
+    Raises `BadInput` if a file cannot be read.
+    """
     asked: dict[str, str | int] = {"lang": language}
     if words:
         asked["words"] = "true"

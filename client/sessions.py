@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from itertools import count
 
-from pydantic import ValidationError
-
 from client.connection import Connection
-from client.errors import BrokenOff, ClientError
+from client.errors import ClientError
+from client.opening import Open, opened
 from common.protocol_session import Cancel, Ready, Start
-
-Open = Callable[[], Awaitable[Connection]]
 
 
 class Session:
     """One connection on which one utterance after another is spoken."""
 
-    def __init__(self, connection: Connection, start: Start, ready: Ready) -> None:
+    def __init__(self, connection: Connection, ready: Ready, start: Start) -> None:
         self.connection = connection
-        self.start = start
         self.ready = ready
+        self.start = start
         self._ids = count(1)
         self.leaving = False
         """Whether the server has said that it takes no new utterances."""
-
-    @classmethod
-    async def open(cls, connection: Connection, start: Start, timeout_s: float) -> Session:
-        """Start a session on a new connection. Raises `Refused` or `BrokenOff`."""
-        await connection.send(start.model_dump(exclude_none=True))
-        answer = await connection.receive(timeout_s)
-        if isinstance(answer, bytes):
-            raise BrokenOff("The server sent audio before the session was open.")
-        if answer["type"] == "error":
-            raise connection.refusal(answer)
-        try:
-            ready = Ready.model_validate(answer)
-        except ValidationError:
-            raise BrokenOff("The server does not offer sessions of this protocol.") from None
-        if ready.ignored:
-            raise BrokenOff(f"The server does not know {', '.join(ready.ignored)}.")
-        return cls(connection, start, ready)
 
     def new_id(self) -> str:
         return f"u{next(self._ids)}"
@@ -63,18 +43,14 @@ class Sessions:
         self._giving_back: set[asyncio.Task[None]] = set()
 
     async def take(self, start: Start) -> Session:
-        """A session that was started so. Raises as opening a connection does."""
+        """A session that was started so. Raises as `opened` does."""
         for session in self._idle:
             if session.start == start and session.connection.is_open:
                 self._idle.remove(session)
                 break
         else:
-            connection = await self._open_connection()
-            try:
-                session = await Session.open(connection, start, self._timeout_s)
-            except BaseException:
-                await connection.close()
-                raise
+            opening = opened(self._open_connection, start, Ready, self._timeout_s)
+            session = Session(*await opening, start)
         session.connection.has_delivered = False
         self._in_use.add(session)
         return session

@@ -11,22 +11,25 @@ async with SpeechClient("http://localhost:8000") as client:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel, ValidationError
-from typing_extensions import Self
+from pydantic import ValidationError
+from typing_extensions import Self, Unpack
 
 from client import address
-from client.answers import Answer, post
+from client.answers import Answer, Question, post
 from client.connection import Connection
 from client.echoed import EchoedRecording
 from client.errors import BadInput, BrokenOff
 from client.live import Listening, Sound, VoiceLoop
-from client.recordings import FoundSegments, Question, Recorded, question
+from client.opening import Open
+from client.options import ListenOptions, RecordingOptions
+from client.recordings import FoundSegments, Recorded, question
 from client.retrying import Retry
 from client.sessions import Sessions
 from client.utterance import Text, Utterance
@@ -38,7 +41,7 @@ from common.protocol_session import Start
 from common.protocol_stt import ListenStart
 
 DEFAULT_URL = "http://localhost:8000"
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", Start, ListenStart, EchoStart)
 
 
 @dataclass(frozen=True)
@@ -125,22 +128,9 @@ class SpeechClient:
         )
         return Utterance(self._sessions, text, start, self.retry, self.timeouts.answer_s)
 
-    async def transcribe(
-        self,
-        audio: Recorded,
-        *,
-        sample_rate: int = 16000,
-        channels: int = 1,
-        language: str = "en",
-        words: bool = False,
-    ) -> Transcript:
-        """What is said in `audio`: PCM of that rate and number of channels, interleaved, or a file
-        of any kind. With `words`, each segment has its words with their times.
-        """
-        asked = await question(
-            audio, sample_rate=sample_rate, channels=channels, language=language, words=words
-        )
-        body = await self._answer_to(asked)
+    async def transcribe(self, audio: Recorded, **options: Unpack[RecordingOptions]) -> Transcript:
+        """What is said in `audio`: PCM, s16le, or a file of any kind."""
+        body = await self._answer_to(await question(audio, **options))
         try:
             return Transcript.model_validate_json(body)
         except ValidationError:
@@ -151,36 +141,20 @@ class SpeechClient:
         self,
         format: TranscriptFormat,  # noqa: A002
         audio: Recorded,
-        *,
-        sample_rate: int = 16000,
-        channels: int = 1,
-        language: str = "en",
-        words: bool = False,
+        **options: Unpack[RecordingOptions],
     ) -> str:
         """The same as the server writes it: `text`, `srt`, `vtt`, `json` or `verbose_json`."""
-        asked = await question(
-            audio, sample_rate=sample_rate, channels=channels, language=language, words=words
-        )
+        asked = await question(audio, **options)
         if format != "json":
             asked.query["format"] = format
         return (await self._answer_to(asked)).decode(errors="replace")
 
-    def segments(
-        self,
-        audio: Recorded,
-        *,
-        sample_rate: int = 16000,
-        channels: int = 1,
-        language: str = "en",
-        words: bool = False,
-    ) -> FoundSegments:
+    def segments(self, audio: Recorded, **options: Unpack[RecordingOptions]) -> FoundSegments:
         """The segments of `audio`, iterated as they are found while the rest is recognized."""
 
         @asynccontextmanager
         async def opening() -> AsyncIterator[Answer]:
-            asked = await question(
-                audio, sample_rate=sample_rate, channels=channels, language=language, words=words
-            )
+            asked = await question(audio, **options)
             async with self._posted(asked, accept=NDJSON) as answer:
                 yield answer
 
@@ -203,7 +177,7 @@ class SpeechClient:
 
     async def _answer_to(self, asked: Question) -> bytes:
         async def ask() -> bytes:
-            async with self._post(asked, "*/*") as answer:
+            async with post(self._http, self.url, asked) as answer:
                 return await answer.read()
 
         return await self.retry(ask)
@@ -212,45 +186,15 @@ class SpeechClient:
     async def _posted(self, asked: Question, accept: str = "*/*") -> AsyncIterator[Answer]:
         """The answer, once it has begun."""
         async with AsyncExitStack() as held:
-            yield await self.retry(lambda: held.enter_async_context(self._post(asked, accept)))
+            begun = partial(post, self._http, self.url, asked, accept)
+            yield await self.retry(lambda: held.enter_async_context(begun()))
 
-    def _post(self, asked: Question, accept: str) -> AbstractAsyncContextManager[Answer]:
-        return post(
-            self._http,
-            self.url,
-            asked.path,
-            content=asked.content,
-            query=asked.query,
-            timeout_s=self.timeouts.transcript_s,
-            accept=accept,
-        )
-
-    def listen(
-        self,
-        audio: Sound,
-        *,
-        sample_rate: int = 16000,
-        channels: int = 1,
-        encoding: Encoding = "pcm_s16le",
-        language: str = "en",
-        partials: bool = True,
-        endpoint_ms: int = 600,
-    ) -> Listening:
+    def listen(self, audio: Sound, **options: Unpack[ListenOptions]) -> Listening:
         """Recognize `audio` while it is spoken; what is given is iterated for what is heard.
 
-        An utterance is final after `endpoint_ms` of silence; `partials` are what it is heard as
-        until then. The frames of `audio` may be of any size, cut anywhere.
+        The frames of `audio` may be of any size, cut anywhere.
         """
-        start = _fitting(
-            ListenStart,
-            type="start",
-            sample_rate=sample_rate,
-            channels=channels,
-            encoding=encoding,
-            language=language,
-            partials=partials,
-            endpoint_ms=endpoint_ms,
-        )
+        start = _fitting(ListenStart, type="start", **options)
         opens = self._opens("/ws/stt", "transcript", pong_timeout_s=None)
         return Listening(opens, start, audio, self.retry, self.timeouts.answer_s)
 
@@ -258,49 +202,34 @@ class SpeechClient:
         self,
         audio: Sound,
         *,
-        sample_rate: int = 16000,
-        channels: int = 1,
-        encoding: Encoding = "pcm_s16le",
-        language: str = "en",
-        partials: bool = True,
-        endpoint_ms: int = 600,
         speed: float = 1.0,
         marks: bool = False,
+        **options: Unpack[ListenOptions],
     ) -> VoiceLoop:
         """Have what is said in `audio` said by the server's voice, while it is spoken: what is
         given is iterated for what is heard and for the voice's audio, mono, of the same rate and
         encoding. Speech that starts while the voice speaks cancels it.
         """
-        start = _fitting(
-            EchoStart,
-            type="start",
-            sample_rate=sample_rate,
-            channels=channels,
-            encoding=encoding,
-            language=language,
-            partials=partials,
-            endpoint_ms=endpoint_ms,
-            speed=speed,
-            timestamps="sentence" if marks else "none",
-        )
+        timestamps = "sentence" if marks else "none"
+        start = _fitting(EchoStart, type="start", speed=speed, timestamps=timestamps, **options)
         opens = self._opens("/ws/echo", "echo", pong_timeout_s=None)
         return VoiceLoop(opens, start, audio, self.retry, self.timeouts.answer_s)
 
-    def _opens(self, path: str, what: str, **options: Any) -> Any:
-        async def open_connection() -> Connection:
-            return await Connection.open(
-                self.url.replace("http", "ws", 1) + path,
-                what=what,
-                headers=self._headers,
-                timeout_s=self.timeouts.connect_s,
-                **options,
-            )
-
-        return open_connection
+    def _opens(self, path: str, what: str, **options: Any) -> Open:
+        return partial(
+            Connection.open,
+            self.url.replace("http", "ws", 1) + path,
+            what=what,
+            headers=self._headers,
+            timeout_s=self.timeouts.connect_s,
+            **options,
+        )
 
 
 def _fitting(message: type[M], **fields: Any) -> M:
     """A message with these fields. Raises `BadInput`, naming what does not fit."""
+    if unknown := message.unknown(fields):
+        raise TypeError(f"There is no option {', '.join(unknown)}.")
     try:
         return message.model_validate(fields)
     except ValidationError as error:

@@ -15,7 +15,9 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, get_args
+
+from typing_extensions import Unpack
 
 if not __package__:
     # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
@@ -25,16 +27,17 @@ from client import address
 from client.blocking import background_loop, from_thread
 from client.cli import EXIT_CODES, exit_code
 from client.errors import BadInput, NoSpeech
+from client.options import ListenOptions
 from client.retrying import ONCE
 from client.speech_client import SpeechClient, Timeouts
 from client.wav import read_wav
+from common.pcm import BYTES_PER_SAMPLE, Encoding
 from common.protocol_session import Failure, GoAway
 from common.protocol_stt import Event, Final, ListenEnd, Partial
 
 PATH = "/ws/stt"
 DEFAULT_URI = f"ws://localhost:8000{PATH}"
 PIECE_MS = 40
-ENCODINGS = ("alaw", "mulaw", "pcm_s16le")
 
 Heard = Event | Failure | GoAway | ListenEnd
 
@@ -84,11 +87,15 @@ class Line:
 
 
 def listen(
-    pieces: Iterable[bytes], uri: str = DEFAULT_URI, *, timeout_s: float = 60.0, **options: Any
+    pieces: Iterable[bytes],
+    uri: str = DEFAULT_URI,
+    *,
+    timeout_s: float = 60.0,
+    **options: Unpack[ListenOptions],
 ) -> Iterator[Heard]:
     """What is heard in `pieces` of audio as they come: what `client.Listening` gives, then its end.
 
-    `options` are those of `SpeechClient.listen`; `timeout_s` is for each wait after the last piece.
+    `timeout_s` is for each wait after the last piece.
     When the server leaves, what it had is heard to its end. Raises as the iteration of `Listening`.
     """
     client = SpeechClient(_url_of(uri), timeouts=Timeouts(answer_s=timeout_s), retry=ONCE)
@@ -112,29 +119,25 @@ def _url_of(uri: str) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
+    listening: ListenOptions = {"language": options.lang, "partials": not options.no_partials}
+    if options.endpoint_ms is not None:
+        listening["endpoint_ms"] = options.endpoint_ms
     if options.wav is not None:
         recording = read_wav(options.wav)
-        rate_hz, channels, encoding = recording.sample_rate_hz, 1, "pcm_s16le"
-        pieces = pieces_of(recording.pcm, 2 * rate_hz, paced=not options.fast)
+        rate_hz = listening["sample_rate"] = recording.sample_rate_hz
+        pieces = pieces_of(recording.pcm, BYTES_PER_SAMPLE * rate_hz, paced=not options.fast)
     else:
         if sys.stdin.isatty():
             raise BadInput("There is nothing to listen to: give --wav, or pipe raw audio in.")
-        rate_hz, channels, encoding = options.rate, options.channels, options.encoding
+        listening["sample_rate"] = options.rate
+        listening["channels"] = options.channels
+        listening["encoding"] = options.encoding
         pieces = pieces_from(sys.stdin.buffer)
     line = Line(sys.stderr.isatty() and not options.no_partials)
 
-    options_of_start: dict[str, Any] = {
-        "sample_rate": rate_hz,
-        "channels": channels,
-        "encoding": encoding,
-        "language": options.lang,
-        "partials": not options.no_partials,
-    }
-    if options.endpoint_ms is not None:
-        options_of_start["endpoint_ms"] = options.endpoint_ms
     spoken = False
     try:
-        for event in listen(pieces, options.uri, timeout_s=options.timeout, **options_of_start):
+        for event in listen(pieces, options.uri, timeout_s=options.timeout, **listening):
             if isinstance(event, Partial):
                 line.show(event)
                 continue
@@ -174,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--uri", default=DEFAULT_URI, help="default: %(default)s")
     parser.add_argument("--rate", type=int, default=16000, help="of stdin, in Hz; default: 16000")
     parser.add_argument("--channels", type=int, default=1, help="of stdin; default: 1")
-    parser.add_argument("--encoding", choices=ENCODINGS, default="pcm_s16le")
+    parser.add_argument("--encoding", choices=get_args(Encoding), default="pcm_s16le")
     parser.add_argument("--lang", default="en", help="default: %(default)s")
     parser.add_argument("--endpoint-ms", type=int, help="silence that ends an utterance")
     parser.add_argument("--no-partials", action="store_true", help="only whole utterances")

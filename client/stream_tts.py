@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 if not __package__:
@@ -24,27 +23,11 @@ from client.blocking import Loop, background_loop
 from client.cli import EXIT_CODES, exit_code, progress, report
 from client.errors import BadInput
 from client.simple import SimpleSpeech, simple_speech
-from client.wav import WavFile
+from client.spoken import Spoken, write_speech
 from common.pcm import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 
 DEFAULT_URI = "ws://localhost:8000/ws/tts"
 DEFAULT_SAMPLE_RATE_HZ = 16000
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """A file of speech and how it came about; times from the sending of the text."""
-
-    path: Path
-    sample_rate_hz: int
-    audio_s: float
-    first_audio_s: float
-    total_s: float
-
-    @property
-    def real_time_factor(self) -> float:
-        """Time it took per time it lasts: below 1 it can be listened to while it is made."""
-        return self.total_s / self.audio_s
 
 
 class Speech:
@@ -93,17 +76,9 @@ def speak_to_file(
     `Speech` do; `error.partial` is then the file with what came before.
     """
     with speak(text, uri, timeout_s=timeout_s) as speech:
-        started = time.perf_counter()
+        asked_at = time.perf_counter()
         rate_hz = sample_rate_hz or speech.sample_rate_hz or DEFAULT_SAMPLE_RATE_HZ
-        first_audio_s = 0.0
-        with WavFile(out, rate_hz) as wav:
-            for pcm in speech:
-                first_audio_s = first_audio_s or time.perf_counter() - started
-                wav.write(pcm)
-                on_audio(wav.audio_s)
-            total_s = time.perf_counter() - started
-            wav.commit()
-    return Spoken(out, rate_hz, wav.audio_s, first_audio_s, total_s)
+        return write_speech(speech, out, rate_hz, asked_at=asked_at, on_audio=on_audio)
 
 
 def main(arguments: list[str] | None = None) -> None:

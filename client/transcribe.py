@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+from typing_extensions import Unpack
+
 if not __package__:
     # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -23,6 +25,7 @@ if not __package__:
 from client.blocking import background_loop
 from client.cli import EXIT_CODES, complain, exit_code
 from client.errors import BadInput, BrokenOff, NoSpeech
+from client.options import TranscriptOptions
 from client.retrying import ONCE
 from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
 from client.wav import Recording, read_wav
@@ -36,16 +39,15 @@ def transcribe(
     audio: Audio,
     url: str = DEFAULT_URL,
     *,
-    language: str = "en",
-    words: bool = False,
     timeout_s: float = 120.0,
+    **options: Unpack[TranscriptOptions],
 ) -> Transcript:
     """What is said in `audio`. `timeout_s` is for each wait for the server.
 
     Raises as `SpeechClient.transcribe` does.
     """
     with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
-        return loop.call(client.transcribe, **_recorded(audio), language=language, words=words)
+        return loop.call(client.transcribe, **_recorded(audio), **options)
 
 
 def written(
@@ -53,32 +55,28 @@ def written(
     format: TranscriptFormat,  # noqa: A002
     url: str = DEFAULT_URL,
     *,
-    language: str = "en",
-    words: bool = False,
     timeout_s: float = 120.0,
+    **options: Unpack[TranscriptOptions],
 ) -> str:
     """What is said in `audio`, as the server writes it in `format`. Raises as `transcribe` does."""
     with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
-        return loop.call(
-            client.transcribe_as, format, **_recorded(audio), language=language, words=words
-        )
+        return loop.call(client.transcribe_as, format, **_recorded(audio), **options)
 
 
 def listen(
     audio: Audio,
     url: str = DEFAULT_URL,
     *,
-    language: str = "en",
-    words: bool = False,
     timeout_s: float = 120.0,
     on_warning: Callable[[str], None] = lambda warning: None,
+    **options: Unpack[TranscriptOptions],
 ) -> Iterator[Segment]:
     """The segments of `audio` as they are found. Raises as `transcribe` does.
 
     `on_warning` is called at the end with a sentence about a damaged file.
     """
     with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
-        found = client.segments(**_recorded(audio), language=language, words=words)
+        found = client.segments(**_recorded(audio), **options)
         yield from loop.each(found)
         if found.end is not None and found.end.warning:
             on_warning(found.end.warning)
@@ -152,13 +150,13 @@ def _print(segment: Segment, options: argparse.Namespace) -> None:
         print(f"{times if options.times or options.words else ''}{part.text.strip()}", flush=True)
 
 
-def _is_speech(body: str, format: TranscriptFormat) -> bool:  # noqa: A002
-    if format.endswith("json"):
+def _is_speech(body: str, written_as: TranscriptFormat) -> bool:
+    if written_as.endswith("json"):
         try:
             return bool(json.loads(body)["text"])
         except (ValueError, KeyError, TypeError):
             raise BrokenOff(f"The server answered what is no transcript: {body[:80]!r}.") from None
-    return bool(body) if format == "text" else "-->" in body
+    return bool(body) if written_as == "text" else "-->" in body
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from client.iteration import IteratedOnce
 from client.messages import parse, told_apart
 from client.pieces import Pieces
 from client.retrying import Retry
+from client.sending import Sending
 from client.sessions import Session, Sessions
 from common.protocol_session import (
     Audio,
@@ -55,9 +56,7 @@ class Utterance(IteratedOnce[bytes]):
         self._session: Session | None = None
         self._id = ""
         self._pieces: Pieces | None = None
-        self._sending: asyncio.Task[None] | None = None
-        self._raised: Exception | None = None
-        """By the text, which ended the connection then."""
+        self._sending: Sending | None = None
         self._cancelled = False
         self.audio: Audio | None = None
         """What the audio is; known with the first of it."""
@@ -94,20 +93,20 @@ class Utterance(IteratedOnce[bytes]):
         before. Whatever this raises, nothing was delivered.
         """
         self.begin, self.end, self.marks, self.warnings = None, None, [], []
-        self._session = await self._sessions.take(self._start)
-        self._id = self._session.new_id()
-        self._sending = asyncio.create_task(self._send(self._session, self._id))
+        self._session = session = await self._sessions.take(self._start)
+        self._id = id_ = session.new_id()
+        self._sending = Sending(session.connection, lambda: self._send(session, id_))
         try:
             audio = await self._next()
             if audio is None and not self._cancelled:
                 raise BrokenOff("The server sent no audio at all.")
         except ClientError:
-            self._sending.cancel()
-            await asyncio.wait([self._sending])
+            self._sending.task.cancel()
+            await asyncio.wait([self._sending.task])
             self._drop()
             raise
-        self._session.connection.has_delivered = True
-        self.audio = self._session.ready.audio
+        session.connection.has_delivered = True
+        self.audio = session.ready.audio
         return audio
 
     async def _next(self) -> bytes | None:
@@ -146,20 +145,16 @@ class Utterance(IteratedOnce[bytes]):
 
     async def _receive(self) -> dict[str, Any] | bytes:
         """The next frame. While the text is still being written, none need come."""
-        assert self._session is not None
+        assert self._sending is not None
         while True:
             try:
-                return await self._session.connection.receive(self._timeout_s)
+                return await self._sending.receive(self._timeout_s)
             except SentNothing:
                 if self._pieces is None or self._pieces.ended_for_s() >= self._timeout_s:
                     raise
-            except ClientError:
-                if self._raised is not None:
-                    raise self._raised from None
-                raise
 
     async def _send(self, session: Session, id_: str) -> None:
-        """Send the text as it is written. What the text raises ends the connection."""
+        """Send the text as it is written."""
         connection = session.connection
         keeping = asyncio.create_task(_keep_alive(session))
         try:
@@ -174,12 +169,6 @@ class Utterance(IteratedOnce[bytes]):
             if not sent:
                 await connection.send(SendText(type="text", id=id_, text="").model_dump())
             await connection.send(Finish(type="finish", id=id_).model_dump())
-        except ClientError:
-            return  # who receives knows how the connection ended
-        except Exception as error:
-            self._raised = error
-            await connection.close()
-            raise
         finally:
             keeping.cancel()
 
@@ -193,7 +182,7 @@ class Utterance(IteratedOnce[bytes]):
         session, self._session = self._session, None
         if session is not None:
             self._sessions.give_back(session, cancel=None if self.end else self._id)
-        tasks = [self._sending] if self._sending else []
+        tasks = [self._sending.task] if self._sending else []
         tasks += [self._pieces.reading] if self._pieces else []
         for task in tasks:
             task.cancel()

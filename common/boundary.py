@@ -1,17 +1,21 @@
 """The last line: a fault that nobody foresaw becomes one log event and an honest answer.
 
-Inside the middleware that sets ids and logs, so that the answer has its id and the log its status.
+`FaultBoundaryMiddleware` lies inside the middleware that sets ids and logs, so that the answer has
+its id and the log its status; `failures_told` around each WebSocket that was accepted.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.error_handlers import error_response
-from common.errors import Internal
+from common.errors import Internal, SpeechError
 from common.logger import get_logger
-from common.websocket import refuse
+from common.websocket import break_off, refuse
 
 log = get_logger(__name__)
 
@@ -47,3 +51,21 @@ class FaultBoundaryMiddleware:
             await refuse(WebSocket(scope, receive, send), Internal(FAULT))
         else:
             await error_response(Internal(FAULT))(scope, receive, send)
+
+
+@asynccontextmanager
+async def failures_told(websocket: WebSocket, *, session: bool) -> AsyncIterator[None]:
+    """The boundary of an accepted WebSocket: what is raised within ends it, and its client is told.
+
+    `session` as in `break_off`.
+    """
+    try:
+        yield
+    except WebSocketDisconnect:
+        log.debug("session.left")
+    except SpeechError as error:
+        log.info("session.error", code=error.code)
+        await break_off(websocket, error, session=session)
+    except Exception as error:
+        log.error("session.failed", exc_info=error)
+        await break_off(websocket, Internal(FAULT), session=session)

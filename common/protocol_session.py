@@ -21,6 +21,9 @@ PROTOCOL: Literal[1] = 1
 Id = Annotated[str, Field(min_length=1, max_length=128, description="The utterance's, your choice")]
 
 
+EndReason = Literal["done", "cancelled", "error"]
+"""Why nothing more of an utterance follows."""
+
 # --- client to server ----------------------------------------------------------------------------
 
 
@@ -215,7 +218,7 @@ class End(Frame):
 
     type: Literal["end"] = "end"
     id: str
-    reason: Literal["done", "cancelled", "error"]
+    reason: EndReason
     audio_ms: int = Field(description="That was sent")
     first_audio_ms: int | None = Field(description="From `begin` to the first frame of audio")
     rtf: float | None = Field(description="Seconds of work for a second of audio")

@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-async def until_first(*works: Coroutine[Any, Any, None]) -> None:
+async def until_first(*works: Coroutine[Any, Any, object]) -> None:
     """Run all; when the first returns or raises, cancel the others and do as it did."""
     tasks = [asyncio.ensure_future(work) for work in works]
     try:

@@ -15,16 +15,16 @@ from common.protocol import (
 
 
 def render(
-    transcript: Transcript, format: TranscriptFormat, *, language: str, audio_ms: int  # noqa: A002
+    transcript: Transcript, wanted: TranscriptFormat, *, language: str, audio_ms: int
 ) -> str:
-    """`transcript` in the format that was asked for."""
-    if format == "json":
+    """`transcript` in the format that is wanted."""
+    if wanted == "json":
         return transcript.model_dump_json()
-    if format == "verbose_json":
+    if wanted == "verbose_json":
         return verbose(transcript, language=language, audio_ms=audio_ms).model_dump_json()
-    if format == "srt":
+    if wanted == "srt":
         return srt(transcript.segments)
-    if format == "vtt":
+    if wanted == "vtt":
         return vtt(transcript.segments)
     return f"{transcript.text}\n" if transcript.text else ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_events_come_as_they_are_heard_and_the_end_has_all_of_it(ws_server: WsSe
         async def spoken() -> AsyncIterator[bytes]:
             for count in range(4):
                 yield b"\1\0" * 400
-                await until(lambda count=count: len(events) > count)  # type: ignore[misc]
+                await until(partial(has_more_than, events, count))
             yield b"\2\0" * 1200
 
         listening = client.listen(spoken(), endpoint_ms=300, language="en")
@@ -123,6 +124,10 @@ def test_events_come_as_they_are_heard_and_the_end_has_all_of_it(ws_server: WsSe
         "partials": True,
         "endpoint_ms": 300,
     }
+
+
+def has_more_than(events: list[Event | Failure | GoAway], count: int) -> bool:
+    return len(events) > count
 
 
 async def read(client: SpeechClient, audio: Any) -> list[Event | Failure | GoAway]:
@@ -274,3 +279,15 @@ def test_a_refusal_is_not_asked_again(ws_server: WsServer) -> None:
 
     run(ws_server(handler), use)
     assert opened == [1]
+
+
+def test_an_option_that_there_is_not_is_a_type_error() -> None:
+    unknown: dict[str, Any] = {"volume": 11}
+
+    async def use(client: SpeechClient) -> None:
+        with pytest.raises(TypeError, match="volume"):
+            client.listen([b"\1\0"], **unknown)
+        with pytest.raises(TypeError, match="volume"):
+            await client.transcribe(b"\1\0", **unknown)
+
+    run("http://localhost:1", use)

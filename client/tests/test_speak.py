@@ -329,11 +329,12 @@ def test_a_refusal_is_told_with_its_code_and_not_repeated(ws_server: WsServer) -
 
 
 def test_what_the_text_raises_comes_out_and_ends_the_utterance(ws_server: WsServer) -> None:
-    gone = threading.Event()
+    spoke, gone = threading.Event(), threading.Event()
 
     def answer(side: Side) -> None:
         side.begin(side.read()["id"])
         side.audio()
+        spoke.set()
         for _ in side.connection:
             pass
         gone.set()
@@ -341,7 +342,7 @@ def test_what_the_text_raises_comes_out_and_ends_the_utterance(ws_server: WsServ
     async def use(client: SpeechClient) -> None:
         async def written() -> AsyncIterator[str]:
             yield "One, "
-            await asyncio.sleep(0.05)
+            await until(spoke.is_set)
             raise KeyError("mine")
 
         with pytest.raises(KeyError, match="mine"):

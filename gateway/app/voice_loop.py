@@ -37,9 +37,9 @@ from common.protocol_session import Cancel, Close, GoAway, Ping, Ready, Speak
 from common.protocol_stt import Command, Final, ListenEnd, ListenReady
 from common.request_id import adopt, current_request_id
 from common.tasks import until_first
-from common.websocket import GOING_AWAY, NORMAL, SERVICE_RESTART, close
+from common.told_client import ToldClient
+from common.websocket import GOING_AWAY, NORMAL, SERVICE_RESTART, break_off, close
 from gateway.app.settings import GatewaySettings
-from gateway.app.told_client import ToldClient
 from gateway.app.under_way import SpeechUnderWay
 from gateway.app.watched import Closed, WatchedUpstream
 
@@ -92,7 +92,7 @@ class VoiceLoop:
                     self._converse(start, ignored),
                     self._ears.watch(),
                     self._voice.watch(),
-                    self._told.watch(),
+                    self._watch_client(),
                 )
         except Closed as closed:
             await close(self._client, closed.code, closed.reason)
@@ -100,10 +100,14 @@ class VoiceLoop:
             log.debug("loop.client_left")
         except SpeechError as error:
             log.info("loop.broken_off", code=error.code)
-            await self._told.break_off(error)
+            await break_off(self._client, error, session=True)
         except Exception as error:
             log.error("loop.failed", exc_info=error)
-            await self._told.break_off(Internal(FAULT))
+            await break_off(self._client, Internal(FAULT), session=True)
+
+    async def _watch_client(self) -> None:
+        await self._told.watch()
+        raise Closed(GOING_AWAY, f"took nothing for {self._settings.idle_timeout_s:g} s")
 
     # --- opening ---
 

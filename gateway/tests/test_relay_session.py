@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
-import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -16,17 +14,6 @@ from tests.support.session import open_session
 from tests.support.wire import close_of, closing_of, open_ws, wait_for
 
 TEXT = "First a sentence of many words. Then another one."
-
-
-def drain(at: Served) -> None:
-    """What SIGTERM does, up to where the server closes what is left."""
-
-    async def begin() -> None:
-        tasks.append(asyncio.create_task(at.app.state.lifecycle.drain()))
-
-    tasks: list[asyncio.Task[None]] = []
-    at.app.add_api_route("/drain", begin, methods=["POST"])
-    httpx.post(f"{at.http}/drain", trust_env=False).raise_for_status()
 
 
 def test_a_session_is_the_same_straight_and_through_the_gateway(serve: Serve, tts: Served) -> None:
@@ -120,7 +107,7 @@ def test_the_goaway_of_the_service_and_its_close_are_relayed(
     with open_session(at.ws) as session:
         session.send("text", "u1", text="Hello ")
         session.read_until("begin")
-        drain(tts)
+        tts.leave()
         assert session.read_until("goaway")["deadline_ms"] > 0
         session.send("speak", "u2", text="Too late")
         assert session.read_until("error")["code"] == "draining"
@@ -134,7 +121,7 @@ def test_a_leaving_gateway_says_so_and_lets_the_utterance_finish(serve: Serve, t
     with open_session(at.ws) as speaking, open_session(at.ws) as idle:
         speaking.send("text", "u1", text="Hello ")
         speaking.read_until("begin")
-        drain(at)
+        at.leave()
         for session in (speaking, idle):
             assert 0 < session.read_until("goaway")["deadline_ms"] <= 25_000
         assert close_of(idle.ws) == (1001, "shutting down")

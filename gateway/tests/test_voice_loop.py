@@ -21,7 +21,6 @@ from common.protocol_session import Begin, End
 from common.protocol_stt import Final
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import closed_port, cut, stall, upstream, websocket_then
-from gateway.tests.test_relay_session import drain
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice
 from tests.support.server import Served, served
 from tests.support.spoken import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
@@ -261,7 +260,7 @@ def test_a_leaving_gateway_hears_and_says_what_was_said(serve: Serve, tts: Serve
     with open_loop(at) as loop:
         loop.speak(spoken(1, 2))
         loop.read_until("speech_start")
-        drain(at)
+        at.leave()
         assert loop.read_until("goaway")["deadline_ms"] > 0
         assert loop.read_until("end")["reason"] == "done"
         assert loop.read_until("transcript")["text"] == text_of(1, 2)
@@ -272,7 +271,7 @@ def test_a_voice_that_leaves_ends_the_loop_with_what_was_heard(serve: Serve, tts
     with open_loop(serve()) as loop:
         loop.speak(spoken(1, 2))
         loop.read_until("speech_start")
-        drain(tts)
+        tts.leave()
         loop.read_until("goaway")
         error = loop.read_until("error")
         assert (error["id"], error["fatal"]) == ("t1", False)

@@ -27,6 +27,11 @@ def tone_of(text: str) -> float:
     return (sum(text.encode()) % 97 + 1) / 128
 
 
+def audio_ms(text: str) -> int:
+    """How long the fake voice speaks it."""
+    return len(text) * SAMPLES_PER_CHARACTER * 1000 // 16000
+
+
 @dataclass
 class FakeVoice:
     """Speaks each piece as a constant whose height tells the text, 10 characters a step.

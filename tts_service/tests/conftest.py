@@ -31,3 +31,10 @@ def serve(voice: FakeVoice) -> Iterator[Serve]:
 
         yield start
         voice.gate.set()
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Served]:
+    """One server with the defaults, for tests that leave it as it was."""
+    with served(build(TtsSettings(), FakeVoice)) as at:
+        yield at

@@ -23,9 +23,11 @@ from common.protocol_session import (
     Speak,
 )
 from tests.support.session import Rules
+from tts_service.app.engines.base import Notice
 from tts_service.app.feed import Turn
 from tts_service.app.session.effects import Accept, Audio, Drop, Effect, Hand, Hangup, Send
 from tts_service.app.session.machine import REMEMBERED_IDS, SessionMachine
+from tts_service.app.utterance import Flaw, Sentence
 
 IDS = st.sampled_from([f"u{n}" for n in range(1, 10)])
 REPORTED = st.just("the active one") | IDS
@@ -157,7 +159,7 @@ class SessionRules(RuleBasedStateMachine):
     @rule(id_=REPORTED)
     def marks(self, id_: str) -> None:
         id_ = self.meant(id_)
-        effects = self.machine.mark(id_, char_start=0, char_end=3, start_sample=0, end_sample=16000)
+        effects = self.machine.mark(id_, Sentence(0, 3, 0, 16000))
         for effect in self.see(effects):
             assert isinstance(effect, Send)
             assert effect.message.type == "mark"
@@ -167,7 +169,7 @@ class SessionRules(RuleBasedStateMachine):
     def is_flushed(self, id_: str) -> None:
         id_ = self.meant(id_)
         self.see(self.machine.flushed(id_))
-        self.see(self.machine.warned(id_, "stalled", "It stalled.", 1600))
+        self.see(self.machine.warned(id_, Flaw(Notice("stalled", "It stalled.", 0), 1600)))
 
     @rule(id_=REPORTED)
     def is_done(self, id_: str) -> None:

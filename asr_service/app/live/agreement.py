@@ -138,14 +138,14 @@ class Agreement:
         """Take the last hypothesis of the buffer: what it says after the agreed words holds."""
         self.open = self._after_agreed(hypothesis)
 
-    def agree_to(self, count: int) -> None:
-        """The first `count` of `words` will not be listened to again, so they cannot change."""
+    def cut(self, count: int, at_ms: int) -> None:
+        """The buffer begins at `at_ms` from now on, after the first `count` of `words`.
+
+        They cannot change any more, since they will not be listened to again.
+        """
         missing = max(0, count - len(self.agreed))
         self.agreed += self.open[:missing]
         self.open = self.open[missing:]
-
-    def cut(self, count: int, at_ms: int) -> None:
-        """The buffer begins at `at_ms` from now on, after the first `count` of the agreed words."""
         self._left, self._buffer_ms = count, at_ms
 
     def _after_agreed(self, hypothesis: Sequence[HeardWord]) -> list[HeardWord]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from asr_service.app.batching import Recognition, Workers
 from asr_service.app.engine import RecognitionOptions
 from asr_service.app.live.agreement import HeardWord
-from asr_service.app.live.listener import Kind, Wish
+from asr_service.app.live.wish import Kind, Wish
 from common.protocol import Segment
 
 PARTIAL_BEAM_SIZE = 1

@@ -21,11 +21,11 @@ from starlette.websockets import WebSocketDisconnect
 from asr_service.app.live.hearing import Hearing
 from asr_service.app.live.inbox import Inbox
 from asr_service.app.live.service import LiveService
-from common.boundary import FAULT
-from common.errors import BadRequest, Internal, SpeechError
+from common.boundary import failures_told
+from common.errors import BadRequest
 from common.logger import get_logger, text_field
 from common.protocol import parse_json_object
-from common.protocol_session import Failure, Frame, GoAway
+from common.protocol_session import GoAway
 from common.protocol_stt import (
     ListenAudio,
     ListenEnd,
@@ -36,7 +36,8 @@ from common.protocol_stt import (
     parse_start,
 )
 from common.request_id import adopt, current_request_id
-from common.websocket import GOING_AWAY, NORMAL, break_off, close
+from common.told_client import ToldClient
+from common.websocket import GOING_AWAY, NORMAL, close
 
 log = get_logger(__name__)
 
@@ -53,12 +54,12 @@ class ListenSession:
         self._websocket = websocket
         self._service = service
         self._settings = service.settings
+        self._client = ToldClient(websocket, service.settings.idle_timeout_s)
         self._inbox = Inbox()
         self._over = ""
         """Why the session ends from our side."""
         self._must_end = asyncio.Event()
         self._is_ready = False
-        self._sending_since: float | None = None
 
     async def run(self) -> None:
         """Serve until the stream is finished, the client leaves, or an error ends the session."""
@@ -69,7 +70,7 @@ class ListenSession:
                 tasks.cancel_scope.cancel()
 
             async def watch() -> None:
-                await self._watch_sending()
+                await self._client.watch()
                 tasks.cancel_scope.cancel()
 
             tasks.start_soon(read)
@@ -90,20 +91,12 @@ class ListenSession:
             await self._inbox.put(message["text"] if data is None else data)
 
     async def _answer(self) -> None:
-        try:
+        async with failures_told(self._websocket, session=True):
             start = await self._started()
             if start is not None:
                 with self._service.lifecycle.work():
                     await self._serve(start)
             await close(self._websocket, GOING_AWAY if self._over else NORMAL, self._over)
-        except WebSocketDisconnect:
-            log.debug("session.left")
-        except SpeechError as error:
-            log.info("session.error", code=error.code)
-            await break_off(self._websocket, error, session=True)
-        except Exception as error:  # a fault of ours: the client is told before the socket closes
-            log.error("session.failed", exc_info=error)
-            await break_off(self._websocket, Internal(FAULT), session=True)
 
     async def _started(self) -> ListenStart | None:
         """The first message, answered by `ready`; None if the session is over before."""
@@ -121,7 +114,7 @@ class ListenSession:
         audio = audio_of(start)
         self._inbox.limit_bytes = MAX_BACKLOG_MS * audio.sample_rate // 1000 * audio.bytes_per_frame
         settings = self._settings
-        await self._send(
+        await self._client.tell(
             ListenReady(
                 session_id=uuid.uuid4().hex,
                 request_id=current_request_id(),
@@ -141,7 +134,7 @@ class ListenSession:
         return start
 
     async def _serve(self, start: ListenStart) -> None:
-        hearing = Hearing(self._service, start, audio_of(start), self._inbox, self._send)
+        hearing = Hearing(self._service, start, audio_of(start), self._inbox, self._client.tell)
         try:
             while (item := await self._next(hearing)) is not None:
                 if isinstance(item, bytes):
@@ -150,13 +143,13 @@ class ListenSession:
                     break
             end, left_bytes = await hearing.finish()
             if self._inbox.audio_bytes and not self._over:
-                await self._complain(BadRequest("Audio after finish was not listened to."))
+                await self._client.complain(BadRequest("Audio after finish was not listened to."))
             if left_bytes:
                 said = (
                     f"The audio ended within a sample; its last {left_bytes} byte(s) were left out."
                 )
-                await self._complain(BadRequest(said))
-            await self._send(end)
+                await self._client.complain(BadRequest(said))
+            await self._client.tell(end)
         finally:
             await hearing.stop()
         self._log_end(end)
@@ -167,7 +160,7 @@ class ListenSession:
         try:
             command = parse_command(value)
         except BadRequest as error:
-            await self._complain(error)
+            await self._client.complain(error)
             return False
         if command.type == "finalize":
             await hearing.finalize()
@@ -200,26 +193,6 @@ class ListenSession:
             getting.cancel()
             ending.cancel()
 
-    async def _complain(self, error: SpeechError) -> None:
-        """Tell an error that does not end the session."""
-        log.info("session.complaint", code=error.code)
-        await self._send(Failure.of(error, current_request_id()))
-
-    async def _send(self, message: Frame) -> None:
-        self._sending_since = time.monotonic()
-        await self._websocket.send_text(message.frame())
-        self._sending_since = None
-
-    async def _watch_sending(self) -> None:
-        """Return when the client has taken no message for the idle time."""
-        idle_s = self._settings.idle_timeout_s
-        while True:
-            await asyncio.sleep(idle_s / 4)
-            since = self._sending_since
-            if since is not None and time.monotonic() - since > idle_s:
-                log.info("session.reads_nothing", idle_s=idle_s)
-                return
-
     async def _watch_time(self) -> None:
         await asyncio.sleep(self._settings.max_session_s)
         self._end("session length limit")
@@ -230,7 +203,7 @@ class ListenSession:
         leave_s = self._service.lifecycle.left_s * LEAVING_SHARE
         if self._is_ready:
             try:
-                await self._send(GoAway(deadline_ms=round(leave_s * 1000)))
+                await self._client.tell(GoAway(deadline_ms=round(leave_s * 1000)))
             except WebSocketDisconnect:
                 return
             await asyncio.sleep(leave_s)

@@ -6,8 +6,9 @@ import threading
 from dataclasses import dataclass, field
 
 from asr_service.app.engine import Engine, RecognitionOptions
-from asr_service.app.live.listener import Listener, Wish
+from asr_service.app.live.listener import Listener
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES, VoiceActivity
+from asr_service.app.live.wish import Wish
 from common.audio import decode_s16le
 from common.protocol_stt import Event, Final, ListenEnd, SpeechEnd, SpeechStart
 from tests.support.spoken import LoudIsSpeech, WordRecognizer

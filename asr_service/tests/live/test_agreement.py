@@ -114,9 +114,7 @@ words_st = st.lists(
     max_size=8,
 )
 steps_st = st.lists(
-    st.tuples(st.just("push"), words_st)
-    | st.tuples(st.just("cut"), st.integers(0, 8))
-    | st.tuples(st.just("agree"), st.integers(0, 8)),
+    st.tuples(st.just("push"), words_st) | st.tuples(st.just("cut"), st.integers(0, 8)),
     max_size=12,
 )
 
@@ -133,10 +131,7 @@ def test_what_was_stable_begins_every_later_text(
         else:
             assert isinstance(value, int)
             count = min(value, len(agreement.words))
-            if kind == "agree":
-                agreement.agree_to(count)
-            elif count <= len(agreement.agreed):
-                agreement.cut(count, 100 * count)
+            agreement.cut(count, 100 * count)
         assert agreement.text.startswith(stable)
         assert agreement.text[: agreement.stable_chars].startswith(stable)
         stable = agreement.text[: agreement.stable_chars]

@@ -23,9 +23,10 @@ from asr_service.app.live.session import ListenSession
 from asr_service.app.main import build
 from asr_service.app.service import RecognitionService
 from asr_service.app.settings import AsrSettings
-from common.audio import StreamResampler, decode_s16le, encode_s16le
-from common.g711 import encode_g711
+from common.audio import StreamResampler, decode_s16le
+from common.encoding import AudioFormat
 from common.lifecycle import Lifecycle
+from common.pcm import Encoding
 from tests.support.server import Served, served
 from tests.support.spoken import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
 from tests.support.wire import close_of, open_ws, wait_for
@@ -162,14 +163,14 @@ def test_half_a_sample_at_the_end_is_said_to_be_left_out(serve: Serve) -> None:
     [(8000, 1, "pcm_s16le"), (48000, 2, "pcm_s16le"), (16000, 1, "alaw"), (8000, 2, "mulaw")],
 )
 def test_every_format_is_heard(
-    serve: Serve, recognizer: WordRecognizer, sample_rate: int, channels: int, encoding: str
+    serve: Serve, recognizer: WordRecognizer, sample_rate: int, channels: int, encoding: Encoding
 ) -> None:
     said = decode_s16le(silence(100) + spoken(*[200] * 8) + silence(900), 1)
     resampler = StreamResampler(16000, sample_rate)
     samples = resampler.push(said).tolist() + resampler.flush().tolist()
     both = [s for sample in samples for s in [sample] * channels]
     mixed = np.array(both, np.float32)
-    pcm = encode_s16le(mixed) if encoding == "pcm_s16le" else encode_g711(mixed, encoding)  # type: ignore[arg-type]
+    pcm = AudioFormat(sample_rate, encoding).encode(mixed)
     with open_ws(f"{serve().ws}/ws/stt") as ws:
         begin(ws, sample_rate=sample_rate, channels=channels, encoding=encoding)
         for i in range(0, len(pcm), 4001):

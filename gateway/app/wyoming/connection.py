@@ -88,15 +88,17 @@ class Connection:
             await self._peer.write(Pong(text=Ping.from_event(event).text))
         elif Synthesize.is_type(event.type):
             whole = Synthesize.from_event(event)
-            await self._check(whole)
+            await self._check_voice(whole)
             async with speaking(self._fleet, self._peer) as utterance:
                 await utterance.say(whole.text)
                 await utterance.finish()
         elif SynthesizeStart.is_type(event.type):
-            await self._check(SynthesizeStart.from_event(event))
+            await self._check_voice(SynthesizeStart.from_event(event))
             await self._speak_as_it_comes()
         elif Transcribe.is_type(event.type):
-            self._asked = await self._checked(Transcribe.from_event(event))
+            asked = Transcribe.from_event(event)
+            await self._check_recognizer(asked)
+            self._asked = asked
         else:
             await self._hear(event)
 
@@ -126,7 +128,7 @@ class Connection:
             hearing, self._hearing, self._asked = self._hearing, None, Transcribe()
             await hearing.answer(self._fleet, self._peer)
 
-    async def _check(self, asked: Synthesize | SynthesizeStart) -> None:
+    async def _check_voice(self, asked: Synthesize | SynthesizeStart) -> None:
         """Raise `BadRequest` for what cannot be honoured."""
         if asked.text_format not in (None, SynthesizeTextFormat.TEXT):
             raise BadRequest("text_format: only plain text is spoken.")
@@ -141,10 +143,10 @@ class Connection:
         if language and language not in loaded.languages:
             raise BadRequest(f"voice: {loaded.name!r} speaks no {language!r}.")
 
-    async def _checked(self, asked: Transcribe) -> Transcribe:
-        """Raises `BadRequest` for what cannot be honoured."""
-        if asked.name is not None:
-            loaded = await self._catalogue.recognizer()
-            if asked.name != loaded.name:
-                raise BadRequest(f"name: {asked.name!r} is not known here, but {loaded.name!r}.")
-        return asked
+    async def _check_recognizer(self, asked: Transcribe) -> None:
+        """Raise `BadRequest` for what cannot be honoured."""
+        if asked.name is None:
+            return
+        loaded = await self._catalogue.recognizer()
+        if asked.name != loaded.name:
+            raise BadRequest(f"name: {asked.name!r} is not known here, but {loaded.name!r}.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import TypedDict, TypeVar
+
 from wyoming.info import AsrModel, AsrProgram, Attribution, Info, TtsProgram, TtsVoice
 
 from common import __version__
@@ -14,59 +17,55 @@ from gateway.app.upstreams import UpstreamAnswer
 log = get_logger(__name__)
 
 PROGRAM = "speech-fleet"
-_ATTRIBUTION = Attribution(name=PROGRAM, url="")
+T = TypeVar("T")
 
 
 async def describe(catalogue: Catalogue) -> Info:
     """A service that is away is left out: the other can still be used."""
-    tts: list[TtsProgram] = []
-    asr: list[AsrProgram] = []
+    voices = await _unless_away("tts", catalogue.voice())
+    models = await _unless_away("asr", catalogue.recognizer())
+    return Info(tts=[_tts(voice) for voice in voices], asr=[_asr(model) for model in models])
+
+
+async def _unless_away(service: str, loaded: Awaitable[T]) -> list[T]:
     try:
-        tts.append(_tts(await catalogue.voice()))
+        return [await loaded]
     except (SpeechError, UpstreamAnswer) as error:
-        log.warning("wyoming.left_out", service="tts", code=error.code)
-    try:
-        asr.append(_asr(await catalogue.recognizer()))
-    except (SpeechError, UpstreamAnswer) as error:
-        log.warning("wyoming.left_out", service="asr", code=error.code)
-    return Info(tts=tts, asr=asr)
+        log.warning("wyoming.left_out", service=service, code=error.code)
+        return []
 
 
 def _tts(voice: LoadedVoice) -> TtsProgram:
-    loaded = TtsVoice(
-        name=voice.name,
-        attribution=_ATTRIBUTION,
-        installed=True,
-        description=voice.name,
-        version=None,
-        languages=voice.languages,
-    )
     return TtsProgram(
-        name=PROGRAM,
-        attribution=_ATTRIBUTION,
-        installed=True,
-        description="Self-hosted speech",
-        version=__version__,
-        voices=[loaded],
+        **_artifact(PROGRAM, "Self-hosted speech", __version__),
+        voices=[TtsVoice(**_artifact(voice.name, voice.name), languages=voice.languages)],
         supports_synthesize_streaming=True,
     )
 
 
 def _asr(model: LoadedModel) -> AsrProgram:
-    loaded = AsrModel(
-        name=model.name,
-        attribution=_ATTRIBUTION,
-        installed=True,
-        description=model.name,
-        version=None,
-        languages=model.languages,
-    )
     return AsrProgram(
-        name=PROGRAM,
-        attribution=_ATTRIBUTION,
-        installed=True,
-        description="Self-hosted recognition",
-        version=__version__,
-        models=[loaded],
+        **_artifact(PROGRAM, "Self-hosted recognition", __version__),
+        models=[AsrModel(**_artifact(model.name, model.name), languages=model.languages)],
         supports_transcript_streaming=True,
     )
+
+
+class _Artifact(TypedDict):
+    """What `wyoming.info` wants to know of a program as of what it has loaded."""
+
+    name: str
+    attribution: Attribution
+    installed: bool
+    description: str
+    version: str | None
+
+
+def _artifact(name: str, description: str, version: str | None = None) -> _Artifact:
+    return {
+        "name": name,
+        "attribution": Attribution(name=PROGRAM, url=""),
+        "installed": True,
+        "description": description,
+        "version": version,
+    }

@@ -38,7 +38,10 @@ async def serving(fleet: Fleet, catalogue: Catalogue) -> AsyncIterator[None]:
         try:
             await Connection(peer, fleet, catalogue).run()
         finally:
-            writer.transport.abort() if writer.transport.is_closing() else writer.close()
+            if writer.transport.is_closing():
+                writer.transport.abort()
+            else:
+                writer.close()
 
     try:
         server = await asyncio.start_server(serve, settings.host, settings.gateway_wyoming_port)

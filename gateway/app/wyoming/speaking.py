@@ -6,9 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import Any
 
 from pydantic import ValidationError
+from typing_extensions import Self
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -24,13 +26,33 @@ _MONO = 1
 
 
 class Speaking:
-    """One utterance. Its audio is sent to `peer` as it is made."""
+    """One utterance on a session of its own. Its audio is sent to `peer` as it is made."""
 
     def __init__(self, peer: Peer, session: ClientConnection, timeout_s: float) -> None:
         self._peer = peer
         self._session = session
         self._timeout_s = timeout_s
         self._frames = 0
+
+    async def __aenter__(self) -> Self:
+        await self._send({"type": "start"})
+        ready = await self._recv_ready()
+        self._format = {
+            "rate": ready.audio.sample_rate,
+            "width": BYTES_PER_SAMPLE,
+            "channels": _MONO,
+        }
+        self._relay = asyncio.ensure_future(self._to_peer())
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._relay.cancel()
+        await asyncio.gather(self._relay, return_exceptions=True)
 
     async def say(self, text: str) -> None:
         """More of the text. Raises as `finish` does if it has failed by now."""
@@ -50,22 +72,6 @@ class Speaking:
             if not self._relay.done() and self._frames == before:
                 raise UpstreamTimeout("The tts service does not answer any more.")
         self._relay.result()
-
-    async def _open(self) -> None:
-        await self._send({"type": "start"})
-        ready = await self._recv_ready()
-        self._format = {
-            "rate": ready.audio.sample_rate,
-            "width": BYTES_PER_SAMPLE,
-            "channels": _MONO,
-        }
-        self._relay = asyncio.ensure_future(self._to_peer())
-
-    async def _close(self) -> None:
-        self._relay.cancel()
-        await asyncio.wait({self._relay})
-        if not self._relay.cancelled():
-            self._relay.exception()
 
     async def _recv_ready(self) -> Ready:
         try:
@@ -118,10 +124,9 @@ async def speaking(fleet: Fleet, peer: Peer) -> AsyncIterator[Speaking]:
     Raises as `Fleet.admitted` and `Upstream.websocket` do.
     """
     timeout_s = fleet.settings.gateway_first_byte_timeout_s
-    async with fleet.admitted(), fleet.tts.websocket("/ws/tts", "") as session:
-        utterance = Speaking(peer, session, timeout_s)
-        await utterance._open()
-        try:
-            yield utterance
-        finally:
-            await utterance._close()
+    async with (
+        fleet.admitted(),
+        fleet.tts.websocket("/ws/tts", "") as session,
+        Speaking(peer, session, timeout_s) as utterance,
+    ):
+        yield utterance

@@ -1,34 +1,31 @@
 """A session of `/ws/tts` at work: `SessionMachine` decides, this moves bytes.
 
-Tasks of a session: one listens; one speaks the active utterance; one watches for a client that
-neither asks nor takes anything; one waits for the session's end to be announced. Each tells the
-machine what it saw and has the effects carried out: what touches no socket at once, frames through
-one outbox in the order in which the machine decided them.
+Tasks of a session: one listens; one speaks the active utterance; one watches for a client that asks
+for nothing, one for a client that takes nothing; one waits for the session's end to be announced.
+Each tells the machine what it saw and has the effects carried out: what touches no socket at once,
+frames through one outbox in the order in which the machine decided them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
-import anyio
 from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect
 
-from common.boundary import FAULT
-from common.errors import BadRequest, Internal, NotJson, SpeechError
+from common.boundary import failures_told
+from common.errors import BadRequest, NotJson, SpeechError
 from common.logger import get_logger
 from common.protocol import parse_json_object
-from common.protocol_session import Cancel, ClientMessage, End, parse_client_message
-from common.websocket import break_off, close
+from common.protocol_session import Cancel, ClientMessage, parse_client_message
+from common.tasks import until_first
 from tts_service.app.feed import TextFeed, Turn
 from tts_service.app.service import SpeechService
-from tts_service.app.session.effects import Accept, Audio, Drop, Effect, Hand, Hangup, Send
+from tts_service.app.session.effects import Accept, Drop, Effect, Hand, Send
 from tts_service.app.session.machine import SessionMachine
 from tts_service.app.session.opening import Terms
+from tts_service.app.session.outbox import Outbox
 from tts_service.app.session.speaking import Speaking
 
 log = get_logger(__name__)
@@ -66,48 +63,35 @@ class Conversation:
         self._utterances: dict[str, _Utterance] = {}
         self._some_work = asyncio.Event()
         self._speaking: Speaking | None = None
-        self._outbox: deque[Send | Audio | Hangup] = deque([Send(terms.ready)])
-        self._writing = asyncio.Lock()
-        self._hung_up = asyncio.Event()
+        self._outbox = Outbox(websocket, self._settings.idle_timeout_s)
+        self._outbox.put(Send(terms.ready))
         self._left = False
-        self._sending_since: float | None = None
         self._last_sign = time.monotonic()
-        """When the client last sent or took something."""
+        """When the client last sent something, or was not waited for."""
 
     async def run(self) -> None:
         """Serve until either side closes."""
         ready = self._terms.ready
         log.info("session.start", session_id=ready.session_id, ignored=len(ready.ignored))
         try:
-            async with anyio.create_task_group() as tasks:
-
-                async def until_end(task: Callable[[], Awaitable[None]]) -> None:
-                    await self._guard(task)
-                    tasks.cancel_scope.cancel()
-
-                for task in (self._listen, self._speak, self._watch, self._announce_end):
-                    tasks.start_soon(until_end, task)
-                await self._hung_up.wait()
-                tasks.cancel_scope.cancel()
+            async with failures_told(self._websocket, session=True):
+                await until_first(
+                    self._listen(),
+                    self._speak(),
+                    self._watch_idleness(),
+                    self._announce_end(),
+                    self._outbox.watch(),
+                    self._outbox.hung_up.wait(),
+                )
         finally:
             for id_ in list(self._utterances):
                 self._drop(id_)
-
-    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
-        """The one boundary of a session: here a fault becomes a close and a log line."""
-        try:
-            await task()
-        except WebSocketDisconnect:
-            log.debug("session.left")
-        except Exception as error:
-            log.error("session.failed", exc_info=error)
-            await break_off(self._websocket, Internal(FAULT), session=True)
 
     # --- the tasks ---
 
     async def _listen(self) -> None:
         """Take messages; return when the client has gone."""
-        await self._write()
+        await self._outbox.write()
         while True:
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
@@ -154,27 +138,20 @@ class Conversation:
             finally:
                 self._speaking = None
 
-    async def _watch(self) -> None:
-        """End the session of a client that sends nothing while it is waited for, or takes nothing.
-
-        One task a session, for a timer a frame would cost as much as the frame.
-        """
+    async def _watch_idleness(self) -> None:
+        """End the session of a client that sends nothing while it is waited for."""
         idle_s = self._settings.idle_timeout_s
         while True:
             now = time.monotonic()
-            if self._sending_since is not None:
-                if now - self._sending_since > idle_s:
-                    log.info("session.reads_nothing", idle_s=idle_s)
-                    return
-                await asyncio.sleep(idle_s / 4)
-            elif not self._waits_for_client():
+            last_sign = max(self._last_sign, self._outbox.taken_at)
+            if self._outbox.is_writing or not self._waits_for_client():
                 self._last_sign = now
                 await asyncio.sleep(idle_s / 4)
-            elif now - self._last_sign >= idle_s:
+            elif now - last_sign >= idle_s:
                 await self._do(self._machine.expire(f"idle for {idle_s:g} s"))
                 return
             else:
-                await asyncio.sleep(self._last_sign + idle_s - now)
+                await asyncio.sleep(last_sign + idle_s - now)
 
     def _waits_for_client(self) -> bool:
         if self._machine.active is None:
@@ -220,27 +197,8 @@ class Conversation:
                 case Drop():
                     self._drop(effect.id)
                 case _:
-                    self._outbox.append(effect)
-        await self._write()
-
-    async def _write(self) -> None:
-        """Send what is in the outbox. Whoever comes meanwhile waits: that is the back-pressure."""
-        async with self._writing:
-            while self._outbox:
-                effect = self._outbox.popleft()
-                self._sending_since = time.monotonic()
-                match effect:
-                    case Audio():
-                        await self._websocket.send_bytes(effect.frame)
-                    case Send():
-                        await self._websocket.send_text(effect.message.frame())
-                        if isinstance(effect.message, End):
-                            self._log_end(effect.message)
-                    case Hangup():
-                        await close(self._websocket, effect.code, effect.reason)
-                        self._hung_up.set()
-                self._last_sign = time.monotonic()
-                self._sending_since = None
+                    self._outbox.put(effect)
+        await self._outbox.write()
 
     def _accept(self, id_: str) -> None:
         with ExitStack() as held:
@@ -265,6 +223,3 @@ class Conversation:
         utterance.held.close()
         if self._speaking is not None and self._speaking.id == id_:
             self._speaking.stop()
-
-    def _log_end(self, end: End) -> None:
-        log.info("utterance.done", **end.model_dump(exclude={"type", "id"}))

@@ -7,8 +7,8 @@ each returns the effects that follow, to be carried out in their order:
     receive    accepted  ->  Accept, Hand …          refused  ->  Send(error)
     begun, audio, mark, flushed, warned              ->  Send, Audio; nothing if it ended meanwhile
     done, failed, receive(cancel)                    ->  Drop, Send(end)
-    leave      Send(goaway), no new utterances; Close when the last has ended
-    expire, fatal                                    ->  Drop, Send(end) for each, Close
+    leave      Send(goaway), no new utterances; Hangup when the last has ended
+    expire, fatal                                    ->  Drop, Send(end) for each, Hangup
 
 Whatever ended is forgotten at once, so no effect of it can follow its `end`; whatever was accepted
 ends by `done`, `failed`, `cancel`, `expire` or `fatal`, each of which sends exactly one.
@@ -23,42 +23,27 @@ from dataclasses import dataclass, field
 from common.encoding import AudioFormat
 from common.errors import BadRequest, Draining, EmptyText, QueueFull, SpeechError, TooLarge
 from common.protocol_session import (
-    Begin,
     Cancel,
     ClientMessage,
     Close,
-    End,
+    EndReason,
     Failure,
     Finish,
     Flush,
-    Flushed,
     GoAway,
-    Mark,
     Ping,
     Pong,
     SendText,
     Speak,
-    Warned,
 )
 from common.websocket import GOING_AWAY, NORMAL
 from tts_service.app.feed import Turn
+from tts_service.app.session.accepted import AcceptedUtterance
 from tts_service.app.session.effects import Accept, Audio, Drop, Effect, Hand, Hangup, Send
+from tts_service.app.utterance import Flaw, Sentence
 
 REMEMBERED_IDS = 10_000
 """Of utterances that have ended, so that an id is not used twice."""
-
-
-@dataclass
-class _Utterance:
-    id: str
-    accepted_at: float
-    text: str = ""
-    finished: bool = False
-    begun_at: float | None = None
-    first_audio_at: float | None = None
-    audio_bytes: int = 0
-    computed_s: float = 0.0
-    sentences: int = 0
 
 
 @dataclass
@@ -70,7 +55,7 @@ class SessionMachine:
     max_queued: int
     request_id: str = ""
     clock: Callable[[], float] = time.monotonic
-    _open: dict[str, _Utterance] = field(default_factory=dict)
+    _open: dict[str, AcceptedUtterance] = field(default_factory=dict)
     _used: dict[str, None] = field(default_factory=dict)
     _refusal: SpeechError | None = None
     """Why there can be no new utterance."""
@@ -116,51 +101,31 @@ class SessionMachine:
     def begun(self, id_: str) -> list[Effect]:
         """The active utterance has its place among those of others."""
         utterance = self._if_active(id_)
-        if utterance is None or utterance.begun_at is not None:
+        if utterance is None or utterance.has_begun:
             return []
-        utterance.begun_at = self.clock()
-        return [Send(Begin(id=id_, queue_ms=_ms(utterance.begun_at - utterance.accepted_at)))]
+        return [Send(utterance.begin(self.clock()))]
 
-    def audio(self, id_: str, frame: bytes, computed_s: float = 0.0) -> list[Effect]:
-        """A frame of it; `computed_s` is the work so far."""
+    def audio(self, id_: str, frame: bytes, computed_s: float | None = None) -> list[Effect]:
+        """A frame of it; `computed_s` is the work so far, unless it is as before."""
         if (utterance := self._if_sounding(id_)) is None:
             return []
-        if utterance.first_audio_at is None:
-            utterance.first_audio_at = self.clock()
-        utterance.audio_bytes += len(frame)
-        utterance.computed_s = computed_s
+        utterance.sound(frame, self.clock(), computed_s)
         return [Audio(frame)]
 
-    def mark(
-        self, id_: str, *, char_start: int, char_end: int, start_sample: int, end_sample: int
-    ) -> list[Effect]:
+    def mark(self, id_: str, sentence: Sentence) -> list[Effect]:
         """A sentence of it was spoken."""
-        if (utterance := self._if_sounding(id_)) is None:
-            return []
-        utterance.sentences += 1
-        mark = Mark(
-            id=id_,
-            index=utterance.sentences - 1,
-            text=utterance.text[char_start:char_end],
-            char_start=char_start,
-            char_end=char_end,
-            start_ms=self.audio_format.ms(start_sample),
-            end_ms=self.audio_format.ms(end_sample),
-        )
-        return [Send(mark)]
+        utterance = self._if_sounding(id_)
+        return [Send(utterance.mark(sentence))] if utterance else []
 
     def flushed(self, id_: str) -> list[Effect]:
         """All text up to a flush is spoken, its audio sent."""
-        if (utterance := self._if_sounding(id_)) is None:
-            return []
-        return [Send(Flushed(id=id_, audio_ms=self._audio_ms(utterance)))]
+        utterance = self._if_sounding(id_)
+        return [Send(utterance.flushed())] if utterance else []
 
-    def warned(self, id_: str, code: str, message: str, at_sample: int) -> list[Effect]:
+    def warned(self, id_: str, flaw: Flaw) -> list[Effect]:
         """A stretch of it was not spoken as it should have been."""
-        if self._if_sounding(id_) is None:
-            return []
-        at_ms = self.audio_format.ms(at_sample)
-        return [Send(Warned(id=id_, code=code, message=message, at_ms=at_ms))]
+        utterance = self._if_sounding(id_)
+        return [Send(utterance.warned(flaw))] if utterance else []
 
     def done(self, id_: str) -> list[Effect]:
         """All of it is spoken."""
@@ -219,10 +184,11 @@ class SessionMachine:
 
     def _take_turn(self, id_: str, turn: Turn) -> list[Effect]:
         utterance = self._open.get(id_)
-        if utterance is None or utterance.finished:
+        if utterance is None:
             what = "has ended" if id_ in self._used else "is not known"
-            what = "was finished already" if utterance else what
             return self.refuse(BadRequest(f"id: {id_!r} {what}"), id_)
+        if utterance.finished:
+            return self.refuse(BadRequest(f"id: {id_!r} was finished already"), id_)
         utterance.finished = turn is Turn.FINISH
         return [Hand(id_, turn)]
 
@@ -243,7 +209,7 @@ class SessionMachine:
         return TooLarge(f"The text of an utterance may have {self.max_text_chars} characters.")
 
     def _accept(self, id_: str, text: str) -> list[Effect]:
-        self._open[id_] = _Utterance(id_, self.clock(), text)
+        self._open[id_] = AcceptedUtterance(id_, self.audio_format, self.clock(), text)
         self._used[id_] = None
         if len(self._used) > REMEMBERED_IDS:
             del self._used[next(iter(self._used))]
@@ -257,8 +223,8 @@ class SessionMachine:
         effects: list[Effect] = []
         for utterance in list(self._open.values()):
             if id_ in (None, utterance.id):
-                if utterance.begun_at is not None and tail:
-                    effects += self.audio(utterance.id, tail, utterance.computed_s)
+                if utterance.has_begun and tail:
+                    effects += self.audio(utterance.id, tail)
                 effects += self._end(utterance, "cancelled")
         return effects + self._close_if_last()
 
@@ -271,32 +237,19 @@ class SessionMachine:
                 effects += self._take_turn(utterance.id, Turn.FINISH)
         return effects + self._close_if_last()
 
-    def _fail(self, utterance: _Utterance, error: SpeechError) -> list[Effect]:
+    def _fail(self, utterance: AcceptedUtterance, error: SpeechError) -> list[Effect]:
         return [*self.refuse(error, utterance.id), *self._end(utterance, "error")]
 
-    def _end_all(self, reason: str, hangup: Hangup, *words: Send) -> list[Effect]:
+    def _end_all(self, reason: EndReason, hangup: Hangup, *words: Send) -> list[Effect]:
         if self.closed:
             return []
         ends = [e for utterance in list(self._open.values()) for e in self._end(utterance, reason)]
         self.closed = True
         return [*ends, *words, hangup]
 
-    def _end(self, utterance: _Utterance, reason: str) -> list[Effect]:
+    def _end(self, utterance: AcceptedUtterance, reason: EndReason) -> list[Effect]:
         del self._open[utterance.id]
-        audio_s = self.audio_format.duration_s(utterance.audio_bytes)
-        first_audio_s = None
-        if utterance.first_audio_at is not None and utterance.begun_at is not None:
-            first_audio_s = utterance.first_audio_at - utterance.begun_at
-        end = End.model_validate(
-            {
-                "id": utterance.id,
-                "reason": reason,
-                "audio_ms": self._audio_ms(utterance),
-                "first_audio_ms": None if first_audio_s is None else _ms(first_audio_s),
-                "rtf": round(utterance.computed_s / audio_s, 4) if audio_s else None,
-            }
-        )
-        return [Drop(utterance.id), Send(end)]
+        return [Drop(utterance.id), Send(utterance.end(reason))]
 
     def _close_if_last(self) -> list[Effect]:
         if self._closing is None or self._open:
@@ -304,17 +257,10 @@ class SessionMachine:
         self.closed = True
         return [self._closing]
 
-    def _if_active(self, id_: str) -> _Utterance | None:
+    def _if_active(self, id_: str) -> AcceptedUtterance | None:
         return self._open[id_] if not self.closed and id_ == self.active else None
 
-    def _if_sounding(self, id_: str) -> _Utterance | None:
+    def _if_sounding(self, id_: str) -> AcceptedUtterance | None:
         """It is active and has begun."""
         utterance = self._if_active(id_)
-        return utterance if utterance and utterance.begun_at is not None else None
-
-    def _audio_ms(self, utterance: _Utterance) -> int:
-        return self.audio_format.ms(self.audio_format.samples(utterance.audio_bytes))
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)
+        return utterance if utterance and utterance.has_begun else None

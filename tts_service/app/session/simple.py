@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 
-import anyio
 from fastapi import WebSocket
 from starlette.types import Message
-from starlette.websockets import WebSocketDisconnect
 
-from common.boundary import FAULT
-from common.errors import BadRequest, Internal, SpeechError
+from common.boundary import failures_told
+from common.errors import BadRequest, SpeechError
 from common.logger import get_logger, text_field
 from common.pcm import Chunker
 from common.protocol import END, parse_speak_request
-from common.websocket import GOING_AWAY, break_off, close
+from common.tasks import until_first
+from common.told_client import ToldClient
+from common.websocket import GOING_AWAY, close
 from tts_service.app.service import SpeechService
 from tts_service.app.utterance import SpeechOptions
 
@@ -36,13 +36,13 @@ class SimpleSession:
 
     def __init__(self, websocket: WebSocket, service: SpeechService, began: float) -> None:
         self._websocket = websocket
+        self._client = ToldClient(websocket, service.settings.idle_timeout_s)
         self._service = service
         self._settings = service.settings
         self._options = SpeechOptions(sample_rate_hz=self._settings.tts_sr)
         self._inbox: asyncio.Queue[str | SpeechError] = asyncio.Queue(
             self._settings.tts_max_queued_texts
         )
-        self._sending_since: float | None = None
         self._until = began + self._settings.max_session_s
 
     async def run(self, first: Message) -> None:
@@ -50,20 +50,11 @@ class SimpleSession:
 
         `first` is the client's first message.
         """
-        async with anyio.create_task_group() as tasks:
-
-            async def listen() -> None:
-                await self._listen(first)
-                tasks.cancel_scope.cancel()
-
-            async def watch() -> None:
-                await self._watch()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(listen)
-            tasks.start_soon(watch)
-            await self._answer()
-            tasks.cancel_scope.cancel()
+        async with failures_told(self._websocket, session=False):
+            try:
+                await until_first(self._listen(first), self._answer(), self._client.watch())
+            except _Idle as idle:
+                await close(self._websocket, GOING_AWAY, str(idle))
 
     async def _listen(self, message: Message) -> None:
         """Put what comes into the inbox; return when the client has gone."""
@@ -86,22 +77,11 @@ class SimpleSession:
         return text
 
     async def _answer(self) -> None:
-        try:
-            while True:
-                request = await self._next()
-                if isinstance(request, SpeechError):
-                    raise request
-                await self._speak(request)
-        except _Idle as idle:
-            await close(self._websocket, GOING_AWAY, str(idle))
-        except WebSocketDisconnect:
-            log.debug("session.left")
-        except SpeechError as error:
-            log.info("session.error", code=error.code)
-            await break_off(self._websocket, error)
-        except Exception as error:
-            log.error("session.failed", exc_info=error)
-            await break_off(self._websocket, Internal(FAULT))
+        while True:
+            request = await self._next()
+            if isinstance(request, SpeechError):
+                raise request
+            await self._speak(request)
 
     async def _next(self) -> str | SpeechError:
         idle_s = self._settings.idle_timeout_s
@@ -120,13 +100,13 @@ class SimpleSession:
         async with self._service.speak(text, self._options) as stream:
             async for pcm in stream:
                 for frame in chunker.push(pcm):
-                    await self._send(frame)
+                    await self._client.send(frame)
                     if first_audio_ms is None:
                         first_audio_ms = (time.perf_counter() - started) * 1000
                 sent_bytes += len(pcm)
             if rest := chunker.flush():
-                await self._send(rest)
-            await self._websocket.send_text(END)
+                await self._client.send(rest)
+            await self._client.send(END)
         log.info(
             "utterance.done",
             audio_ms=round(sent_bytes / 2 / self._options.sample_rate_hz * 1000),
@@ -134,21 +114,3 @@ class SimpleSession:
             total_ms=round((time.perf_counter() - started) * 1000, 1),
             **text_field(self._settings, text),
         )
-
-    async def _send(self, frame: bytes) -> None:
-        self._sending_since = time.monotonic()
-        await self._websocket.send_bytes(frame)
-        self._sending_since = None
-
-    async def _watch(self) -> None:
-        """Return when the client has taken no frame for the idle time.
-
-        One task a session, for a timer a frame would cost as much as the frame.
-        """
-        idle_s = self._settings.idle_timeout_s
-        while True:
-            await asyncio.sleep(idle_s / 4)
-            since = self._sending_since
-            if since is not None and time.monotonic() - since > idle_s:
-                log.info("session.reads_nothing", idle_s=idle_s)
-                return

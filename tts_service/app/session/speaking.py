@@ -84,17 +84,9 @@ class Speaking:
             await self._send_frames()
         elif isinstance(step, Sentence):
             if self._terms.marks:
-                mark = machine.mark(
-                    self.id,
-                    char_start=step.char_start,
-                    char_end=step.char_end,
-                    start_sample=step.start_sample,
-                    end_sample=step.end_sample,
-                )
-                await self._do(mark)
+                await self._do(machine.mark(self.id, step))
         elif isinstance(step, Flaw):
-            notice = step.notice
-            await self._do(machine.warned(self.id, notice.code, notice.message, step.at_sample))
+            await self._do(machine.warned(self.id, step))
         else:
             await self._send_rest()
             if step is Gap.FLUSHED:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from fastapi import WebSocket
+from starlette.websockets import WebSocket
 
 from common.errors import SpeechError
+from common.logger import get_logger
 from common.protocol_session import Failure, Frame
 from common.request_id import current_request_id
-from common.websocket import GOING_AWAY, break_off
-from gateway.app.watched import Closed
+
+log = get_logger(__name__)
 
 
 class ToldClient:
@@ -36,17 +37,18 @@ class ToldClient:
 
     async def complain(self, error: SpeechError, *, of: str | None = None) -> None:
         """Tell an error that does not end the session; `of` is the utterance that it is about."""
+        log.info("session.complaint", code=error.code)
         await self.tell(Failure.of(error, current_request_id(), of=of))
 
-    async def break_off(self, error: SpeechError) -> None:
-        """Tell an error that does, and close with its code."""
-        await break_off(self._websocket, error, session=True)
-
     async def watch(self) -> None:
-        """Raises `Closed` when it takes nothing."""
+        """Returns when it has not taken a frame for the idle time.
+
+        One task a session, for a timer a frame would cost as much as the frame.
+        """
         idle_s = self._idle_timeout_s
         while True:
             await asyncio.sleep(idle_s / 4)
             since = self._sending_since
             if since is not None and time.monotonic() - since > idle_s:
-                raise Closed(GOING_AWAY, f"took nothing for {idle_s:g} s")
+                log.info("session.reads_nothing", idle_s=idle_s)
+                return
