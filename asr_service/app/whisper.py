@@ -87,10 +87,9 @@ class WhisperEngine:
 
     def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
         """See `Engine.recognize`."""
-        batch_features = np.stack([window.features for window in batch])
         options = batch[0].options
         tokenizer, generator = self._tools(options.language)
-        encoded = self._model.encode(ctranslate2.StorageView.from_array(batch_features))
+        encoded = self._encode(batch)
         settled = generator.generate(
             encoded,
             self._prompt(tokenizer, options),
@@ -108,6 +107,19 @@ class WhisperEngine:
             for row, made in zip(rows, parts, strict=True):
                 segments = list(_to_segments(made, tokenizer, batch[row]))
                 yield row, segments + self._unheard(batch[row], made)
+
+    def _encode(self, batch: Sequence[Window]) -> ctranslate2.StorageView:
+        """What the decoder hears of the windows, shaped (windows, positions, width).
+
+        One by one: what the encoder computes for several at once does not fit into a core's cache.
+        """
+        encoded = [
+            self._model.encode(ctranslate2.StorageView.from_array(window.features[np.newaxis]))
+            for window in batch
+        ]
+        if len(encoded) == 1:
+            return encoded[0]
+        return ctranslate2.StorageView.from_array(np.concatenate([np.asarray(e) for e in encoded]))
 
     def _unheard(self, window: Window, made: list[dict[str, Any]]) -> list[Segment]:
         """The segments of what the model left when it ended early; mostly there is nothing."""
