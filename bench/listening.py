@@ -224,6 +224,11 @@ def echo(fleet: LocalFleet, clips: Sequence[Clip], rounds: int) -> None:
 
 
 def memory(fleet: LocalFleet, ours: System, clips: Sequence[Clip], rounds: Rounds) -> None:
+    """Whether what the service holds grows.
+
+    The longest recordings come first: a window longer than all before it is no growth.
+    """
+    clips = sorted(clips, key=lambda clip: clip.seconds, reverse=True)
     process = psutil.Process(fleet.processes["asr"].pid)
     resident = []
     with ThreadPoolExecutor(TOGETHER) as threads:
