@@ -38,6 +38,7 @@ from deploy.local import LocalFleet
 
 PARTS = ("latency", "burst", "words", "echo", "memory")
 LENGTHS_S = (2, 5, 15, 60)
+ECHOED_S = (3, 60)
 BURST_CLIPS_S = (3.0, 6.0)
 TOGETHER = 8
 """Requests under way at once, where only the words or the memory count."""
@@ -113,11 +114,16 @@ def taking_turns(systems: Sequence[System], rounds: int) -> Iterator[System]:
         yield from (*systems[index % len(systems) :], *systems[: index % len(systems)])
 
 
+def of_about(length_s: float, clips: Sequence[Clip], count: int) -> list[Clip]:
+    """The recordings that are nearest to that length; long ones are joined of short ones."""
+    pool = clips if length_s <= 5 else joined([c for c in clips if c.seconds < 10], length_s)
+    return sorted(pool, key=lambda clip: abs(clip.seconds - length_s))[:count]
+
+
 def latency(ours: System, default: System, clips: Sequence[Clip], rounds: int) -> None:
     rows = []
     for length in LENGTHS_S:
-        pool = clips if length <= 5 else joined([c for c in clips if c.seconds < 10], length)
-        chosen = sorted(pool, key=lambda clip: abs(clip.seconds - length))[:rounds]
+        chosen = of_about(length, clips, rounds)
         spent: dict[str, list[float]] = defaultdict(list)
         for clip in chosen:
             for system in taking_turns([ours, default], 2):
@@ -201,26 +207,33 @@ def word_errors(systems: Sequence[System], clips: Sequence[Clip]) -> None:
 
 def echo(fleet: LocalFleet, clips: Sequence[Clip], rounds: int) -> None:
     """From the last byte sent to the first byte of speech received."""
-    chosen = sorted(clips, key=lambda clip: abs(clip.seconds - 3))[:rounds]
-    times = []
+    rows = []
     with httpx.Client(base_url=fleet.url("gateway"), timeout=60, trust_env=False) as client:
-        for clip in [chosen[0], *chosen]:
+
+        def once(clip: Clip, options: str) -> float:
             sent = 0.0
 
-            def body(pcm: bytes = clip.pcm) -> Iterator[bytes]:
+            def body() -> Iterator[bytes]:
                 nonlocal sent
-                yield pcm
+                yield clip.pcm
                 sent = time.perf_counter()
 
-            with client.stream("POST", "/api/echo-bytes?sr=16000&ch=1", content=body()) as answer:
+            url = f"/api/echo-bytes?sr=16000&ch=1{options}"
+            with client.stream("POST", url, content=body()) as answer:
                 next(answer.iter_raw())
-                times.append(time.perf_counter() - sent)
-                answer.close()
-    spent = times[1:]  # the first warms up
-    say(
-        f"Echo of 3 s, last byte to first audio: median {median(spent) * 1000:.0f} ms, "
-        f"p95 {percentile(spent, 95) * 1000:.0f} ms"
-    )
+                return time.perf_counter() - sent
+
+        for length in ECHOED_S:
+            chosen = of_about(length, clips, rounds)
+            once(chosen[0], "")  # the first warms up
+            spent: dict[str, list[float]] = defaultdict(list)
+            for clip in chosen:
+                for options in ("", "&overlap=true"):
+                    spent[options].append(once(clip, options))
+            for options, times in spent.items():
+                of_these = [f"{median(times) * 1000:.0f}", f"{percentile(times, 95) * 1000:.0f}"]
+                rows.append([f"{length} s", options.strip("&") or "whole", *of_these])
+    table(["echo of", "", "last byte to first audio ms (median)", "p95 ms"], rows)
 
 
 def memory(fleet: LocalFleet, ours: System, clips: Sequence[Clip], rounds: Rounds) -> None:
