@@ -21,8 +21,11 @@ WIDE_BEAM = 5
 UNREPEATED_TOKENS = 3
 """How many tokens in a row may not come twice, in the last attempt."""
 MAX_COMPRESSION_RATIO = 2.4
-MIN_MEAN_LOG_PROBABILITY = -1.0
+MIN_MEAN_LOG_PROBABILITY = -0.6
+"""Text less probable than that is doubted. At -1.0, Whisper's own, fewer errors are found out."""
 MAX_NO_SPEECH_PROBABILITY = 0.6
+MAX_NOTHING_LOG_PROBABILITY = -1.0
+"""Text less probable than that, where most likely nobody speaks, is nothing."""
 MAX_INITIAL_TIMESTAMP_INDEX = 50
 """The first word is said within a second of the window's beginning."""
 TOKENS_AT_LEAST = 24
@@ -53,7 +56,10 @@ class Said:
     @property
     def nothing(self) -> bool:
         """Whether nobody speaks, by the model's own judgement."""
-        return self.improbable and self.no_speech_probability > MAX_NO_SPEECH_PROBABILITY
+        return (
+            self.mean_log_probability < MAX_NOTHING_LOG_PROBABILITY
+            and self.no_speech_probability > MAX_NO_SPEECH_PROBABILITY
+        )
 
     @property
     def believed(self) -> bool:
