@@ -159,7 +159,7 @@ def test_a_hung_tts_is_an_error_frame_mid_stream_and_504_after(start_fleet: Star
 def test_sigterm_finishes_the_utterance_under_way_and_refuses_new_ones(
     start_fleet: StartFleet,
 ) -> None:
-    fleet = start_fleet(TTS_BUFFER_SECONDS="2")
+    fleet = start_fleet(TTS_BUFFER_SECONDS="2", DRAIN_SECONDS="60")
     whole = say(fleet, LONG)
     tts = fleet.processes["tts"]
     with open_ws(ws_url(fleet, "tts"), max_queue=1) as ws, open_ws(ws_url(fleet, "tts")) as idle:
@@ -193,7 +193,7 @@ def test_an_idle_service_leaves_at_once_and_in_order(start_fleet: StartFleet, na
 
 
 def test_sigterm_lets_the_gateway_finish_what_it_relays(start_fleet: StartFleet) -> None:
-    fleet = start_fleet(TTS_BUFFER_SECONDS="2")
+    fleet = start_fleet(TTS_BUFFER_SECONDS="2", DRAIN_SECONDS="60")
     whole = say(fleet, LONG)
     gateway = fleet.processes["gateway"]
     with open_ws(ws_url(fleet), max_queue=1) as ws:

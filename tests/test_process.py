@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +18,7 @@ from deploy.local import LocalFleet
 from deploy.words import words
 from tests.conftest import StartFleet
 from tests.support.speech import hear, say
+from tests.support.wire import wait_for
 
 pytestmark = pytest.mark.fleet
 
@@ -82,11 +85,17 @@ def test_one_request_id_stands_in_the_logs_of_all_three(fleet: LocalFleet) -> No
     url = f"{fleet.url('gateway')}/api/echo-bytes"
     answer = httpx.post(url, content=pcm, headers=headers, timeout=60)
     assert answer.headers["X-Request-ID"] == headers["X-Request-ID"]
-    for name in fleet.ports:
+
+    def events_of(name: str) -> list[dict[str, Any]]:
         events = [json.loads(line) for line in fleet.log(name).read_text().splitlines()]
-        mine = [e for e in events if e.get("request_id") == headers["X-Request-ID"]]
-        assert mine, name
-        assert {e["service"] for e in mine} == {name}
+        return [e for e in events if e.get("request_id") == headers["X-Request-ID"]]
+
+    def logged(name: str) -> bool:
+        return bool(events_of(name))
+
+    for name in fleet.ports:
+        wait_for(partial(logged, name))  # an answer comes before its line
+        assert {e["service"] for e in events_of(name)} == {name}
 
 
 def test_text_is_logged_only_where_it_is_asked_for(
