@@ -14,13 +14,17 @@ from common.protocol_session import is_start
 
 
 class UnderWay:
-    """Shown each frame of one socket, in its order. From a message of the client's to the `end`."""
+    """Shown each frame of one socket, in its order. From a message of the client's to the `end`.
+
+    What a client sends after the last frame, not having seen it yet, is nothing's work any more.
+    """
 
     def __init__(self) -> None:
         self.in_session = False
         """The client's first message was a `start`, so it understands `goaway`."""
         self._begun = False
         self._busy = False
+        self._over = False
 
     def __bool__(self) -> bool:
         return self._busy
@@ -29,17 +33,23 @@ class UnderWay:
         """A text frame on its way to the service."""
         if not self._begun:
             self.in_session = is_start(_message(text))
-        self._begun = self._busy = True
+        self._begun = True
+        self._busy = not self._over
 
     def service_sent(self, text: str) -> None:
-        """A text frame on its way to the client."""
+        """A text frame that was sent to the client."""
         message = _message(text)
-        if message.get("type") == "end" or _ends_session(message):
+        self._over = self._over or self._is_last(message)
+        if self._over or message.get("type") == "end":
             self._busy = False
 
     def service_sounded(self) -> None:
-        """A frame of audio on its way to the client."""
+        """A frame of audio that was sent to the client."""
         self._busy = True
+
+    def _is_last(self, message: dict[str, Any]) -> bool:
+        """Whether the service sends nothing after this."""
+        return message.get("type") == "end" or _is_fatal(message)
 
 
 class SpeechUnderWay(UnderWay):
@@ -77,8 +87,11 @@ class SpeechUnderWay(UnderWay):
             self._asked.discard(id_)
             self._sounding.discard(id_)
 
+    def _is_last(self, message: dict[str, Any]) -> bool:
+        return _is_fatal(message)
 
-def _ends_session(message: dict[str, Any]) -> bool:
+
+def _is_fatal(message: dict[str, Any]) -> bool:
     return message.get("type") == "error" and message.get("fatal") is not False
 
 

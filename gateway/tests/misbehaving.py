@@ -97,6 +97,11 @@ def text_frame(text: str) -> bytes:
     return b"\x81\x7e" + len(content).to_bytes(2, "big") + content
 
 
+def closing_frame(code: int) -> bytes:
+    """A WebSocket's close frame without a reason."""
+    return b"\x88\x02" + code.to_bytes(2, "big")
+
+
 def websocket_then(ending: Callable[[socket.socket], None], *, says: bytes = SOME_AUDIO) -> Answer:
     """Accept a WebSocket, answer the first frame by what it `says`, then do `ending`."""
 

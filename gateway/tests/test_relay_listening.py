@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,7 +14,7 @@ from websockets.sync.client import ClientConnection
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
 from gateway.tests.conftest import Serve
-from gateway.tests.misbehaving import cut, upstream, websocket_then
+from gateway.tests.misbehaving import closing_frame, cut, text_frame, upstream, websocket_then
 from tests.support.server import Served, served
 from tests.support.spoken import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
 from tests.support.wire import close_of, open_ws, wait_for
@@ -120,3 +121,21 @@ def test_a_service_that_goes_away_is_told_as_upstream_failed(
         assert ws.recv(10) == b"some"
         assert json.loads(ws.recv(10))["code"] == "upstream_failed"
         assert close_of(ws) == (1011, "upstream_failed")
+
+
+def test_what_a_client_sends_after_the_end_does_not_make_it_a_failure(
+    serve: Serve, stack: ExitStack
+) -> None:
+    def close_once_asked(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(closing_frame(1000))
+        connection.recv(65536)
+
+    service = websocket_then(close_once_asked, says=text_frame('{"type":"end"}'))
+    at = serve(gateway_asr_url=stack.enter_context(upstream(service)))
+    with open_ws(f"{at.ws}/ws/stt") as ws:
+        ws.send('{"type": "start"}')
+        assert ws.recv(10) == '{"type":"end"}'
+        at.app.state.lifecycle.state = "draining"  # which refuses new work
+        ws.send('{"type": "cancel"}')
+        assert close_of(ws) == (1000, "")

@@ -44,6 +44,8 @@ def shown(seen: UnderWay, frames: list[str]) -> UnderWay:
         ),
         ([START, '>{"type":"cancel"}', '>{"type":"close"}', ">not json", ">[1]"], False),
         ([START, '>{"type":"text","id":5}'], False),
+        (['>{"text": "a"}', '<{"type":"end"}', '>{"text": "b"}'], True),
+        (['>{"text": ""}', '<{"type":"error","error":"no"}', '>{"text": "b"}'], False),
     ],
 )
 def test_what_is_under_way_in_speech(frames: list[str], under_way: bool) -> None:
@@ -58,6 +60,8 @@ def test_what_is_under_way_in_speech(frames: list[str], under_way: bool) -> None
         ([START, '<{"type":"error","error":"no","fatal":false}'], True),
         ([START, '<{"type":"error","error":"no","fatal":true}'], False),
         ([START, '<{"type":"end"}'], False),
+        ([START, '<{"type":"end"}', '>{"type":"cancel"}'], False),
+        ([START, '<{"type":"error","error":"no","fatal":true}', '>{"type":"finish"}'], False),
     ],
 )
 def test_elsewhere_it_is_so_from_the_first_message_to_the_end(
