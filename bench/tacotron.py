@@ -64,7 +64,7 @@ class Worker:
     def __init__(self, kind: str, root: Path) -> None:
         command = [sys.executable, "-W", "ignore", "-m", "bench.tacotron_worker"]
         began = time.perf_counter()
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [*command, kind, str(root)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -11,8 +11,8 @@ the iterator is forgotten, which for a plain `async for` is when the loop ends.
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from types import TracebackType
 from typing import Generic, TypeVar
 
 from typing_extensions import Self
@@ -20,13 +20,13 @@ from typing_extensions import Self
 T = TypeVar("T")
 
 
-class IteratedOnce(Generic[T]):
+class IteratedOnce(ABC, Generic[T]):
     """Derived classes say in `_iterate` what it gives, and clean up there."""
 
     _iterator: weakref.ref[AsyncGenerator[T, None]] | None = None
 
-    def _iterate(self) -> AsyncGenerator[T, None]:
-        raise NotImplementedError
+    @abstractmethod
+    def _iterate(self) -> AsyncGenerator[T, None]: ...
 
     def __aiter__(self) -> AsyncGenerator[T, None]:
         if self._iterator is not None:
@@ -45,10 +45,5 @@ class IteratedOnce(Generic[T]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await self.aclose()

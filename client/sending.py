@@ -35,7 +35,7 @@ class Sending:
             await send()
         except ClientError:
             return  # who receives knows how the connection ended
-        except Exception as error:
+        except Exception as error:  # the source's own
             self._raised = error
             await self._connection.close()
             raise

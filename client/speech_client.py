@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any, TypeVar
 
 import httpx
@@ -89,12 +88,7 @@ class SpeechClient:
         self._held.push_async_callback(self._sessions.close)
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await self._held.aclose()
 
     def speak(
@@ -139,7 +133,7 @@ class SpeechClient:
 
     async def transcribe_as(
         self,
-        format: TranscriptFormat,  # noqa: A002
+        format: TranscriptFormat,
         audio: Recorded,
         **options: Unpack[RecordingOptions],
     ) -> str:

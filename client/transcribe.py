@@ -52,7 +52,7 @@ def transcribe(
 
 def written(
     audio: Audio,
-    format: TranscriptFormat,  # noqa: A002
+    format: TranscriptFormat,
     url: str = DEFAULT_URL,
     *,
     timeout_s: float = 120.0,

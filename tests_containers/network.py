@@ -7,7 +7,6 @@ what passes over it.
 from __future__ import annotations
 
 import subprocess
-from types import TracebackType
 
 from typing_extensions import Self
 
@@ -66,12 +65,7 @@ class Network:
             raise
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._remove()
 
     def _remove(self) -> None:

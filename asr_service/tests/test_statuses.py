@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
 from common.pcm import wav_header
 from tests.support.fakes import FakeRecognizer
-from tests.support.server import Served, served
-from tests.support.statuses import GUARDS, Sent, documented, guarded, provoke, rows
-from tests.support.wire import wait_for
+from tests.support.statuses import (
+    GUARDS,
+    Sent,
+    documented,
+    guarded,
+    provoke,
+    rows,
+    sound_leaving_faulty,
+)
 
 OCTETS = "application/octet-stream"
 SAMPLES = bytes([0, 1]) * 1600
@@ -49,26 +56,22 @@ TABLE = {
 }
 
 
+def listening(language: Any = "en") -> FastAPI:
+    recognizer = FakeRecognizer(languages=(language,))
+    return build(AsrSettings(asr_max_seconds=0.2, **GUARDS), lambda: recognizer)
+
+
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Served]]:
-    """One that is sound, one that is leaving, and one whose model has a language without a name."""
-    with ExitStack() as stack:
-
-        def start(recognizer: FakeRecognizer) -> Served:
-            settings = AsrSettings(asr_max_seconds=0.2, **GUARDS)
-            return stack.enter_context(served(build(settings, lambda: recognizer)))
-
-        nameless = FakeRecognizer(languages=(None,))  # type: ignore[arg-type]
-        sound, leaving, faulty = map(start, (FakeRecognizer(), FakeRecognizer(), nameless))
-        leaving.leave()
-        wait_for(lambda: leaving.app.state.lifecycle.state == "draining")
-        yield {"sound": sound, "leaving": leaving, "faulty": faulty}
+def servers() -> Iterator[dict[str, str]]:
+    """The faulty one's model has a language without a name."""
+    with sound_leaving_faulty(listening, None) as urls:
+        yield urls
 
 
-def test_the_table_has_what_the_document_has(servers: dict[str, Served]) -> None:
-    assert set(rows(TABLE)) == documented(servers["sound"].http)
+def test_the_table_has_what_the_document_has(servers: dict[str, str]) -> None:
+    assert set(rows(TABLE)) == documented(servers["sound"])
 
 
 @pytest.mark.parametrize(("route", "status"), rows(TABLE))
-def test_a_documented_status_comes(servers: dict[str, Served], route: str, status: int) -> None:
-    provoke(TABLE, route, status, servers[TABLE[route][status].to].http)
+def test_a_documented_status_comes(servers: dict[str, str], route: str, status: int) -> None:
+    provoke(TABLE, route, status, servers[TABLE[route][status].to])

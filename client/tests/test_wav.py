@@ -16,6 +16,7 @@ from common.pcm import wav_header
 
 RATES_HZ = (4000, 8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000)
 SUBTYPES = {"PCM_U8": 2e-2, "PCM_16": 1e-4, "PCM_24": 1e-4, "PCM_32": 1e-4, "FLOAT": 1e-4}
+FULL = Path("/dev/full")
 """Sample formats, and how far a sample may be from what was recorded."""
 
 
@@ -138,11 +139,9 @@ def test_leaving_without_commit_keeps_a_playable_part(tmp_path: Path) -> None:
         assert written.getnframes() == 100
 
 
-def test_full_disk_is_a_sentence() -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("this system has no /dev/full")
-    file = WavFile(Path("/tmp/out.wav"), 8000)  # noqa: S108 - never written
-    file.part = full
+@pytest.mark.skipif(not FULL.exists(), reason="only Linux has a file that is always full")
+def test_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    file = WavFile(tmp_path / "out.wav", 8000)
+    file.part = FULL
     with pytest.raises(BadInput, match=r"out\.wav cannot be written: No space left"), file:
         file.write(b"\1\0" * 100_000)

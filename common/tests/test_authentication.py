@@ -200,10 +200,10 @@ def test_documents_can_be_switched_off() -> None:
 @pytest.mark.parametrize(
     ("settings", "warnings"),
     [
-        ({"host": "0.0.0.0"}, 1),  # noqa: S104
+        ({"host": "0.0.0.0"}, 1),
         ({"host": "::"}, 1),
         ({"host": "speech.example"}, 1),
-        ({"host": "0.0.0.0", "api_keys": BOTH}, 0),  # noqa: S104
+        ({"host": "0.0.0.0", "api_keys": BOTH}, 0),
         ({"host": "127.0.0.1"}, 0),
         ({"host": "::1"}, 0),
         ({"host": "localhost"}, 0),

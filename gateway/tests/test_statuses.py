@@ -30,7 +30,6 @@ from tests.support.statuses import (
     provoke,
     rows,
 )
-from tests.support.wire import wait_for
 from tts_service.app.main import build as build_tts
 from tts_service.app.settings import TtsSettings
 
@@ -137,7 +136,6 @@ def gateways() -> Iterator[dict[str, str]]:
         asr = stack.enter_context(served(build_asr(AsrSettings(api_keys=KEYS), FakeRecognizer)))
         sound, leaving = start(tts.http, asr.http), start(tts.http, asr.http)
         leaving.leave()
-        wait_for(lambda: leaving.app.state.lifecycle.state == "draining")
         used_up = start(tts.http, asr.http, per_minute=1)
         httpx.get(f"{used_up.http}/v1/models", headers={"X-API-Key": KEY}).raise_for_status()
         failing = respond("500 Internal Server Error", FAILING, f"Content-Type: {JSON}")

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from common.serve import bind, uvicorn_config
+from tests.support.wire import wait_for
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,11 @@ class Served:
         return f"ws://{self.host}:{self.port}"
 
     def leave(self) -> None:
-        """Have the service leave, as a signal would, but stay served."""
+        """Have the service leave, as a signal would, but stay served. Returns once it does."""
         assert self.loop is not None
-        asyncio.run_coroutine_threadsafe(self.app.state.lifecycle.drain(), self.loop)
+        lifecycle = self.app.state.lifecycle
+        asyncio.run_coroutine_threadsafe(lifecycle.drain(), self.loop)
+        wait_for(lifecycle.draining.is_set)
 
 
 class _Server(uvicorn.Server):

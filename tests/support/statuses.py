@@ -7,11 +7,13 @@ no more than the document: who documents a status says here how it comes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import schemathesis
+from fastapi import FastAPI
 from schemathesis.core import NOT_SET
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -19,6 +21,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+
+from tests.support.server import served
 
 KEY = "ada-key-12345"
 KEYS = f"ada:{KEY}"
@@ -60,6 +64,14 @@ def guarded(good: Sent) -> dict[int, Sent]:
         400: good.but(host="elsewhere.example"),
         401: good.but(key="no-key-of-anybody"),
     }
+
+
+@contextmanager
+def sound_leaving_faulty(build: Callable[..., FastAPI], fault: object) -> Iterator[dict[str, str]]:
+    """The URL of each of three servers; to `build` one with a fault of ours, it is given it."""
+    with served(build()) as sound, served(build()) as leaving, served(build(fault)) as faulty:
+        leaving.leave()
+        yield {"sound": sound.http, "leaving": leaving.http, "faulty": faulty.http}
 
 
 def rows(table: Table) -> list[tuple[str, int]]:

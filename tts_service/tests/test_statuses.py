@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from tests.support.fakes import FakeVoice
-from tests.support.server import Served, served
-from tests.support.statuses import GUARDS, Sent, documented, guarded, provoke, rows
-from tests.support.wire import wait_for
+from tests.support.statuses import (
+    GUARDS,
+    Sent,
+    documented,
+    guarded,
+    provoke,
+    rows,
+    sound_leaving_faulty,
+)
 from tts_service.app.main import build
 from tts_service.app.settings import TtsSettings
 
@@ -31,25 +38,21 @@ TABLE = {
 }
 
 
+def speaking(name: Any = "fake") -> FastAPI:
+    return build(TtsSettings(**GUARDS), lambda: FakeVoice(name=name))
+
+
 @pytest.fixture(scope="module")
-def servers() -> Iterator[dict[str, Served]]:
-    """One that is sound, one that is leaving, and one whose voice has no name: a fault of ours."""
-    with ExitStack() as stack:
-
-        def start(voice: FakeVoice) -> Served:
-            return stack.enter_context(served(build(TtsSettings(**GUARDS), lambda: voice)))
-
-        nameless = FakeVoice(name=None)  # type: ignore[arg-type]
-        sound, leaving, faulty = map(start, (FakeVoice(), FakeVoice(), nameless))
-        leaving.leave()
-        wait_for(lambda: leaving.app.state.lifecycle.state == "draining")
-        yield {"sound": sound, "leaving": leaving, "faulty": faulty}
+def servers() -> Iterator[dict[str, str]]:
+    """The faulty one's voice has no name."""
+    with sound_leaving_faulty(speaking, None) as urls:
+        yield urls
 
 
-def test_the_table_has_what_the_document_has(servers: dict[str, Served]) -> None:
-    assert set(rows(TABLE)) == documented(servers["sound"].http)
+def test_the_table_has_what_the_document_has(servers: dict[str, str]) -> None:
+    assert set(rows(TABLE)) == documented(servers["sound"])
 
 
 @pytest.mark.parametrize(("route", "status"), rows(TABLE))
-def test_a_documented_status_comes(servers: dict[str, Served], route: str, status: int) -> None:
-    provoke(TABLE, route, status, servers[TABLE[route][status].to].http)
+def test_a_documented_status_comes(servers: dict[str, str], route: str, status: int) -> None:
+    provoke(TABLE, route, status, servers[TABLE[route][status].to])

@@ -57,7 +57,7 @@ def test_cleaners_give_what_coquis_give(name: str, language: str | None) -> None
 def test_english_texts_by_the_thousand_are_cleaned_alike() -> None:
     from TTS.tts.utils.text.cleaners import english_cleaners
 
-    source = random.Random(1)  # noqa: S311
+    source = random.Random(1)
     for _ in range(20_000):
         text = "".join(source.choices(PIECES, k=source.randint(1, 14)))
         assert cleaners.english(text, "en") == english_cleaners(text, "en"), text
@@ -83,7 +83,7 @@ def test_numbers_are_named_as_inflect_names_them() -> None:
     import inflect
 
     engine = inflect.engine()
-    source = random.Random(2)  # noqa: S311
+    source = random.Random(2)
     numbers = [*range(3100), *(source.randrange(10 ** source.randint(4, 36)) for _ in range(3000))]
     for number in numbers:
         assert numerals.cardinal(number) == engine.number_to_words(number)
@@ -108,7 +108,7 @@ def test_numbers_are_named_as_inflect_names_them() -> None:
 def test_symbols_are_coquis(exported: Export, shape: Shape) -> None:
     voice = exported(shape)
     front_end = FrontEnd(voice.manifest.text)
-    source = random.Random(3)  # noqa: S311
+    source = random.Random(3)
     texts = TEXTS + ["".join(source.choices(PIECES, k=12)) for _ in range(300)]
     for text in texts:
         ours = front_end.encode(front_end.clean(text)).ids.tolist()

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             _describe(verify(options.name, places))
     except PrepareError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -94,7 +94,7 @@ def _describe(manifest: Manifest) -> None:
 
 
 def _say(line: str) -> None:
-    print(line)  # noqa: T201 - what the command was run for
+    print(line)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Any
 
 from pydantic import ValidationError
@@ -45,12 +44,7 @@ class Speaking:
         self._relay = asyncio.ensure_future(self._to_peer())
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         self._relay.cancel()
         await asyncio.gather(self._relay, return_exceptions=True)
 

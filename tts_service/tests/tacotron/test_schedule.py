@@ -21,7 +21,7 @@ class Machine:
         self.now = 100.0
         self._rtf = rtf
         self._chunk_s = chunk_s
-        self._random = random.Random(1)  # noqa: S311
+        self._random = random.Random(1)
         self._jitter = jitter
 
     def work(self, frames: int) -> None:
