@@ -332,7 +332,9 @@ def test_services_that_are_away_are_an_error_and_left_out_of_the_description(
 
 
 def test_keys_are_warned_of_and_the_port_still_works(
-    serve: Serve, capsys: pytest.CaptureFixture[str]
+    # In this order: the gateway logs until it has stopped.
+    capsys: pytest.CaptureFixture[str],
+    serve: Serve,
 ) -> None:
     at = free_port()
     serve(api_keys="ada:ada-key-12345", gateway_wyoming_port=at)
