@@ -1,6 +1,6 @@
 """What the gateway costs in throughput: concurrent streams, straight and through it.
 
-    python bench/relay.py [--streams 8] [--rounds 10]
+    python -m bench.relay [--streams 8] [--rounds 10]
 
 Starts a fleet of its own on free ports. A round speaks one long text on each of the streams at
 once; rounds alternate between the two ways. Throughput is seconds of audio delivered a second.
@@ -23,7 +23,7 @@ from bench.first_audio import TEXTS, WAYS
 from bench.support import machine, median, say, table
 from deploy.local import LocalFleet
 
-TEXT = " ".join([TEXTS["59 words"]] * 2)
+TEXT = " ".join([TEXTS["60 words"]] * 2)
 
 
 def speak(url: str, together: threading.Barrier) -> float:

@@ -1,6 +1,6 @@
 """Sessions of `/ws/tts` through the gateway, as a voice assistant uses them.
 
-    python bench/sessions.py [--rounds 30] [--sessions 16]
+    python -m bench.sessions [--rounds 30] [--sessions 16]
 
 Starts a fleet of its own on free ports. Text arrives as a language model writes it, 30 tokens a
 second. Measured are: from the token that ends the first clause to the first audio, in pairs with

@@ -6,7 +6,9 @@ seconds, start to ready, peak memory. Then 1, 2, 4, 6, 8 speakers at once on all
 ahead of real time. Weights are random (speed does not depend on them); every decode is ended
 at the text's length.
 
-Run it in the environment of `make voice`:  python -m bench.tacotron [--json FILE]
+    python -m bench.tacotron [--rounds 3] [--json FILE]
+
+runs in the environment of `make voice`; `make bench-tacotron` makes it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ SPEAKERS = (1, 2, 4, 6, 8)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3, help="times that each text is spoken")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--voice", type=Path, help="keep the voice in this folder for another run")
