@@ -8,12 +8,14 @@ from typing import Any
 
 
 async def until_first(*works: Coroutine[Any, Any, object]) -> None:
-    """Run all; when the first returns or raises, cancel the others and do as it did."""
+    """Run all; when the first returns or raises, cancel the others and do as it did.
+
+    Of several that end together, what is named first here counts.
+    """
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        next(task for task in tasks if task in done).result()
     finally:
         for task in tasks:
             task.cancel()

@@ -37,6 +37,12 @@ def test_the_first_that_fails_is_raised_when_the_others_have_stopped() -> None:
     assert log == ["stopped"]
 
 
+def test_of_several_that_end_together_the_first_named_counts() -> None:
+    for _ in range(10):  # a set of tasks has another order each time
+        with pytest.raises(KeyError, match="first"):
+            asyncio.run(until_first(*(fail(KeyError(n)) for n in ("first", "second", "third"))))
+
+
 def test_what_others_raise_while_they_are_stopped_does_not_take_its_place() -> None:
     async def stubborn() -> None:
         try:

@@ -61,8 +61,8 @@ class Relay:
         with self._work:
             try:
                 await until_first(
-                    self._to_upstream(),
                     self._to_client(),
+                    self._to_upstream(),
                     self._upstream.watch(),
                     self._watch(),
                     self._leave(),

@@ -81,6 +81,8 @@ class VoiceLoop:
         self._ears_closed: Closed | None = None
         self._voice_closed: Closed | None = None
         self._left = False
+        self._over = False
+        """All is heard and said: nothing that the client sends matters any more."""
 
     async def run(self) -> None:
         """Serve until all is heard and said, or one of the three goes."""
@@ -131,9 +133,9 @@ class VoiceLoop:
     async def _converse(self, start: EchoStart, ignored: list[str]) -> None:
         await until_first(self._open(start, ignored), self._hear_early())
         await until_first(
-            self._from_client(),
-            self._from_ears(),
             self._from_voice(),
+            self._from_ears(),
+            self._from_client(),
             self._keep_voice(),
             self._leave(),
         )
@@ -183,6 +185,8 @@ class VoiceLoop:
             message = self._early.popleft() if self._early else await self._client.receive()
             if message["type"] == "websocket.disconnect":
                 return
+            if self._over:
+                continue
             text: str | None = message.get("text")
             if text is None:
                 if not self._left and self._ears_closed is None:
@@ -293,6 +297,7 @@ class VoiceLoop:
         assert self._ears_closed is not None
         assert self._voice_closed is not None
         heard = self._heard
+        self._over = True
         await self._told.tell(
             EchoTranscript(audio_ms=heard.audio_ms, text=heard.text, segments=heard.segments)
         )
