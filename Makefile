@@ -17,15 +17,18 @@ VOICES_DEV := $(VOICES)/.voices-dev-installed
 CLIENTS := .venv-clients
 CLIENTS_RUN := $(CLIENTS)/.clients-installed
 
+HOME_ASSISTANT := .venv-home-assistant
+HOME_ASSISTANT_RUN := $(HOME_ASSISTANT)/.installed
+
 # Settings of the containers that may be given to make, as in `make up TTS_REPLICAS=3`.
 export OVERLAY TTS_REPLICAS ASR_REPLICAS
 
 .PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
 .PHONY: build up down logs logs-tts logs-asr logs-gateway swarm-deploy test-containers
-.PHONY: test-clients voice test-voices bench-tacotron test-speech bench-listening
+.PHONY: test-clients test-home-assistant voice test-voices bench-tacotron test-speech bench-listening
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(RUN) ## install what the fleet needs into .venv
 
@@ -79,7 +82,10 @@ bench-listening: $(DEV) ## measure recognition against plain faster-whisper, on 
 	$(PY) -m bench.listening
 
 test-clients: $(DEV) $(CLIENTS_RUN) ## have Pipecat and LiveKit speak and listen through a fleet (installs them: 630 MB)
-	CLIENTS_PYTHON=$(CLIENTS)/bin/python $(PY) -m pytest tests_clients
+	CLIENTS_PYTHON=$(CLIENTS)/bin/python $(PY) -m pytest tests_clients/test_round_trips.py
+
+test-home-assistant: $(DEV) $(HOME_ASSISTANT_RUN) ## have Home Assistant speak and listen through a fleet (installs it, with Python 3.13: 500 MB)
+	HOME_ASSISTANT_PYTHON=$(HOME_ASSISTANT)/bin/python $(PY) -m pytest tests_clients/test_home_assistant.py
 
 test-containers: $(DEV) ## build the images and test them, with an engine of its own where there is none
 	$(PY) -m deploy.ci $(PY) -m pytest -p no:cacheprovider tests_containers
@@ -130,6 +136,13 @@ $(DEV): pyproject.toml constraints.txt
 
 $(CLIENTS_RUN): pyproject.toml constraints-clients.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py clients --venv $(CLIENTS)
+
+# Home Assistant wants other versions of what the fleet needs, too, so nothing of it is there.
+$(HOME_ASSISTANT_RUN): tests_clients/home_assistant/requirements.txt | $(DEV)
+	@python=$$($(PY) deploy/each_python.py --find 3.13) && \
+	$(PY) -m uv venv --quiet --clear --python "$$python" $(HOME_ASSISTANT)
+	$(PY) -m uv pip install --quiet --python $(HOME_ASSISTANT) --requirement $<
+	touch $@
 
 $(VOICES_RUN): pyproject.toml constraints-voices.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices --venv $(VOICES)

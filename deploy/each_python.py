@@ -2,10 +2,13 @@
 
 Each gets an environment of its own, `.venv-3.10` and so on. A version that this machine lacks is
 skipped and named; it is a failure if there is none at all.
+
+    python3 deploy/each_python.py [--find 3.13]      only says which interpreter is that version
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -53,6 +56,22 @@ def test(version: str, python: str) -> bool:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--find", metavar="VERSION", help="print an interpreter, run nothing")
+    options = parser.parse_args()
+    if options.find is None:
+        return test_all()
+    python = find(options.find)
+    if python is None:
+        print(f"Python {options.find} is not installed.", file=sys.stderr)
+        return 1
+    print(python)
+    return 0
+
+
+def test_all() -> int:
     found = {version: find(version) for version in VERSIONS}
     passed = {v: test(v, python) for v, python in found.items() if python is not None}
     for version, python in found.items():
