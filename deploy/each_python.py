@@ -19,6 +19,7 @@ from pathlib import Path
 VERSIONS = ("3.10", "3.13")
 ROOT = Path(__file__).resolve().parent.parent
 FAST = "not models and not fleet"
+TWO_AT_A_TIME = ("--numprocesses", "2", "--dist", "worksteal")
 
 
 def candidates(version: str) -> Iterator[str]:
@@ -46,7 +47,7 @@ def test(version: str, python: str) -> bool:
     venv = f".venv-{version}"
     print(f"== Python {version} ({python})", flush=True)
     setup = [python, "deploy/setup.py", "dev", "--venv", venv]
-    pytest = [f"{venv}/bin/python", "-m", "pytest", "-q", "-m", FAST]
+    pytest = [f"{venv}/bin/python", "-m", "pytest", "-q", "-m", FAST, *TWO_AT_A_TIME]
     # Python's own settings of one version are of no use to another.
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "VIRTUAL_ENV")}
     return all(
