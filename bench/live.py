@@ -1,6 +1,6 @@
 """Live recognition: how late words come, and whether what was said to be stable was.
 
-    python -m bench.live [--streams 1 2 4] [--seconds 60] [--gateway] [--memory MINUTES]
+    python -m bench.live [--streams 1 2 4] [--seconds 60] [--gateway] [--words | --memory MINUTES]
 
 Streams human speech (see `bench.speech_set`, the held-out half, pauses of 0.8 s between clips) in
 real time to a fleet of its own, as many streams at once as told, and prints of each number of them
@@ -11,8 +11,9 @@ real time to a fleet of its own, as many streams at once as told, and prints of 
 - changed: messages that changed what a partial of the same id had said to be stable;
 - WER of the streams' text, and of what `POST /api/stt/bytes` says of the same audio.
 
-When a word ends is what the recognizer says of the whole recording. `--memory` streams so many
-minutes as fast as they are taken, and prints the service's resident memory on the way.
+When a word ends is what the recognizer says of the whole recording. `--words` streams all that the
+half holds and prints WER only. `--memory` streams so many minutes as fast as they are taken, and
+prints the service's resident memory on the way.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import argparse
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -141,6 +142,12 @@ def at_once(url: str, clips: Sequence[Clip]) -> list[Heard]:
     return heard
 
 
+def by_turns(url: str, clips: Sequence[Clip], count: int) -> list[Heard]:
+    """All of them, `count` at once."""
+    turns = [clips[i : i + count] for i in range(0, len(clips), count)]
+    return [one for turn in turns for one in at_once(url, turn)]
+
+
 def spoken_words(clip: Clip, engine: WhisperEngine) -> list[tuple[str, int]]:
     """The words that the recognizer hears in the whole recording, and when they end, in ms."""
     options, never = RecognitionOptions(words=True), threading.Event()
@@ -160,6 +167,26 @@ def whole_text(url: str, clip: Clip) -> str:
     return str(answer.raise_for_status().json()["text"])
 
 
+def error_rates(heard: Sequence[Heard], whole: Mapping[str, str]) -> tuple[float, float]:
+    """WER in percent of the streams, and of the whole recordings, whose texts are `whole`."""
+    said = [one.clip.text for one in heard]
+    live = word_error_rate(said, [one.text for one in heard])
+    return live * 100, word_error_rate(said, [whole[one.clip.name] for one in heard]) * 100
+
+
+def measure_words(
+    fleet: LocalFleet, service: str, counts: Sequence[int], clips: Sequence[Clip]
+) -> None:
+    whole = {clip.name: whole_text(fleet.url(service), clip) for clip in clips}
+    rows = []
+    for count in counts:
+        heard = by_turns(fleet.url(service, scheme="ws"), clips, count)
+        live, at_rest = error_rates(heard, whole)
+        said = sum(len(words(clip.text)) for clip in clips)
+        rows.append([str(count), f"{live:.2f}", f"{at_rest:.2f}", f"{said} words"])
+    table(["streams", "WER % live", "whole", "of"], rows)
+
+
 def measure(fleet: LocalFleet, service: str, counts: Sequence[int], clips: Sequence[Clip]) -> None:
     ws = fleet.url(service, scheme="ws")
     clips = clips[: max(counts)]
@@ -169,17 +196,11 @@ def measure(fleet: LocalFleet, service: str, counts: Sequence[int], clips: Seque
     rows = []
     for count in counts:
         chosen = [clips[i % len(clips)] for i in range(max(count, 2))]
-        heard = [
-            one for i in range(0, len(chosen), count) for one in at_once(ws, chosen[i : i + count])
-        ]
+        heard = by_turns(ws, chosen, count)
         lags = [ms for one in heard for ms in one.lags_ms]
         late = [ms for one in heard for ms in one.words_late_ms(spoken[one.clip.name])]
         finals = [ms for one in heard for ms in one.finals_late_ms]
-        said = [one.clip.text for one in heard]
-        rates = [
-            word_error_rate(said, texts) * 100
-            for texts in ([one.text for one in heard], [whole[one.clip.name] for one in heard])
-        ]
+        rates = error_rates(heard, whole)
         rows.append(
             [
                 str(count),
@@ -243,16 +264,20 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--seconds", type=float, default=60, help="of each stream; default: 60")
     parser.add_argument("--gateway", action="store_true", help="through the gateway")
-    parser.add_argument("--memory", type=float, metavar="MINUTES")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--words", action="store_true", help="WER of all there is, and nothing else")
+    only.add_argument("--memory", type=float, metavar="MINUTES")
     options = parser.parse_args()
     say(machine())
     say()
     clips = joined(held_out(load()), min_seconds=options.seconds, gap_s=0.8)
     with tempfile.TemporaryDirectory() as folder, LocalFleet(Path(folder)) as fleet:
+        service = "gateway" if options.gateway else "asr"
         if options.memory:
             memory(fleet, clips, options.memory)
+        elif options.words:
+            measure_words(fleet, service, options.streams, clips)
         else:
-            service = "gateway" if options.gateway else "asr"
             measure(fleet, service, options.streams, clips)
 
 

@@ -12,14 +12,18 @@ from collections.abc import Sequence
 import pytest
 
 from asr_service.app.engine import RecognitionOptions, Window
+from asr_service.app.live.vad import SileroVoiceActivity
 from asr_service.app.weights import resolve
 from asr_service.app.whisper import WhisperEngine
+from asr_service.tests.live.stream import Stream
 from bench.speech_set import Clip, held_out, joined, load, word_error_rate
 
 AS_SERVED = RecognitionOptions(beam_size=1)
 BATCH = 4
 MAX_WORD_ERROR_RATE = 0.06
 MAX_LOSS_OF_CUTTING = 0.01
+MAX_LOSS_OF_LISTENING_LIVE = 0.01
+LIVE_RECORDINGS = 8
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +83,19 @@ def test_cutting_long_recordings_loses_and_doubles_no_words(
     long = joined([clip for clip, _ in short], 60)
     assert len(long) >= 5
     assert error_rate(long, hear(whisper, long, batch=BATCH)) <= by_clip + MAX_LOSS_OF_CUTTING
+
+
+def test_a_stream_ends_up_with_the_words_of_the_whole_recording(
+    whisper: WhisperEngine, clips: list[Clip]
+) -> None:
+    long = joined(clips, 45, gap_s=0.8)[:LIVE_RECORDINGS]
+    assert len(long) == LIVE_RECORDINGS
+    live = [
+        Stream(delay_ms=320, recognizer=whisper, activity=SileroVoiceActivity())
+        .say(clip.pcm)
+        .finish()
+        .text
+        for clip in long
+    ]
+    whole = error_rate(long, hear(whisper, long, batch=1))
+    assert error_rate(long, live) <= whole + MAX_LOSS_OF_LISTENING_LIVE

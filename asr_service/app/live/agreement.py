@@ -8,6 +8,7 @@ Words are compared without case and punctuation. Nothing here computes on audio.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -123,12 +124,12 @@ class Agreement:
         """The words that the buffer still holds, with their places in `words`."""
         return list(enumerate(self.words))[self._left :]
 
-    def push(self, hypothesis: Sequence[HeardWord]) -> None:
-        """Take a new hypothesis of the buffer."""
+    def push(self, hypothesis: Sequence[HeardWord], sure_until_ms: float = math.inf) -> None:
+        """Take a new hypothesis of the buffer. Words that end after `sure_until_ms` stay open."""
         heard = self._after_agreed(hypothesis)
         count = 0
         for before, now in zip(self.open, heard, strict=False):
-            if before.key != now.key:
+            if before.key != now.key or now.end_ms > sure_until_ms:
                 break
             count += 1
         self.agreed += heard[:count]

@@ -1,4 +1,4 @@
-"""The audio of a stream that is still listened to: its last frames."""
+"""The audio of a stream that is still listened to, and a little of what was said before it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from itertools import islice
 
 import numpy as np
 
-from asr_service.app.live.vad import FRAME_MS
+from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
 from common.audio import Samples
 
 
 class Buffer:
-    """Grows at its end, is cut at its beginning. Times are in ms from the stream's first sample."""
+    """The last frames: grows at its end, is cut at its beginning.
 
-    def __init__(self) -> None:
+    Times are in ms from the stream's first sample. Of what it passes, the last `keep_ms` at most
+    are kept as context.
+    """
+
+    def __init__(self, keep_ms: int) -> None:
         self._frames: deque[Samples] = deque()
+        self._passed: deque[Samples] = deque()
+        self._keep_samples = keep_ms * FRAME_SAMPLES // FRAME_MS
         self.end_ms = 0
         """How much of the stream was heard."""
 
@@ -37,14 +43,34 @@ class Buffer:
         self.end_ms += FRAME_MS
 
     def drop_until(self, at_ms: int) -> None:
-        """Have it begin there, unless it begins later."""
+        """Have it begin there, unless it begins later; forget what was before."""
         for _ in range((at_ms - self.start_ms) // FRAME_MS):
             self._frames.popleft()
 
-    def samples_until(self, at_ms: int) -> Samples:
-        """From its beginning."""
-        frames = islice(self._frames, max(0, at_ms - self.start_ms) // FRAME_MS)
-        return np.concatenate([np.zeros(0, np.float32), *frames])
+    def pass_until(self, at_ms: int) -> None:
+        """Have it begin there, a quiet place; what was before is context from now on."""
+        count = max(0, at_ms - self.start_ms) // FRAME_MS
+        if count:
+            self._passed.append(np.concatenate([self._frames.popleft() for _ in range(count)]))
+        while sum(len(piece) for piece in self._passed) > self._keep_samples:
+            self._passed.popleft()
+
+    def samples_until(self, at_ms: int) -> tuple[Samples, int]:
+        """From its beginning, after as much of the context as is kept beside so much audio.
+
+        Returns the samples, and how many ms of them are context: pieces that were passed, whole,
+        because one that begins within a word makes the recognizer mishear what follows.
+        """
+        frames = list(islice(self._frames, max(0, at_ms - self.start_ms) // FRAME_MS))
+        room = self._keep_samples - len(frames) * FRAME_SAMPLES
+        context: list[Samples] = []
+        for piece in reversed(self._passed):
+            room -= len(piece)
+            if room < 0:
+                break
+            context.insert(0, piece)
+        context_ms = sum(len(piece) for piece in context) * FRAME_MS // FRAME_SAMPLES
+        return np.concatenate([np.zeros(0, np.float32), *context, *frames]), context_ms
 
     def quietest_ms(self, from_ms: int, to_ms: int) -> int:
         """Where the quietest frame between these times begins."""

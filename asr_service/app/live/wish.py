@@ -23,7 +23,12 @@ class Wish:
 
     kind: Kind
     samples: Samples
+    """What was said before, as context, and what is wished for."""
+    context_ms: int
+    """How long the context is."""
     start_ms: int
+    """Where in the stream begins what is wished for; the context may have been said any time
+    before."""
     end_ms: int
 
     @property
@@ -32,7 +37,7 @@ class Wish:
         return self.kind != "partial"
 
     def heard(self, segments: Sequence[Segment]) -> list[HeardWord]:
-        """The words of the answer, in the time of the stream."""
+        """The words of the answer in the time of the stream, without those of the context."""
         words: list[HeardWord] = []
         for segment in segments:
             held = segment.words or [
@@ -44,12 +49,14 @@ class Wish:
                 )
             ]
             for count, word in enumerate(held, 1):
-                words.append(
-                    HeardWord(
-                        start_ms=self.start_ms + word.start_ms,
-                        end_ms=self.start_ms + word.end_ms,
-                        text=word.text,
-                        closes=count == len(held),
+                start_ms, end_ms = word.start_ms - self.context_ms, word.end_ms - self.context_ms
+                if start_ms + end_ms >= 0:
+                    words.append(
+                        HeardWord(
+                            start_ms=self.start_ms + max(0, start_ms),
+                            end_ms=self.start_ms + end_ms,
+                            text=word.text,
+                            closes=count == len(held),
+                        )
                     )
-                )
         return words

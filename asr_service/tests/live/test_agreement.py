@@ -38,6 +38,16 @@ def test_words_are_stable_once_two_hypotheses_in_a_row_begin_with_them() -> None
     assert agreement.text[: agreement.stable_chars] == "the cat sat on a mat"
 
 
+def test_words_at_the_end_of_what_was_heard_are_not_stable_yet() -> None:
+    agreement = Agreement()
+    for _ in range(2):
+        agreement.push(heard("from the black"), sure_until_ms=200)
+    assert (agreement.text, agreement.stable_chars) == ("from the black", len("from the"))
+    for _ in range(2):
+        agreement.push(heard("from the blacklist now"), sure_until_ms=300)
+    assert agreement.stable_chars == len("from the blacklist")
+
+
 def test_case_and_punctuation_are_no_disagreement_and_the_last_ones_are_open() -> None:
     agreement = Agreement()
     agreement.push(heard("the end."))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_service.app.live.listener import MAX_BUFFER_MS
+from asr_service.app.live.listener import FRESH_MS, MAX_BUFFER_MS, TOGETHER_MS
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
 from common.protocol_stt import ListenEnd, Partial, SpeechEnd, SpeechStart
@@ -38,7 +38,8 @@ def test_partials_grow_and_most_of_them_is_stable() -> None:
     stream = Stream().say(spoken(*range(1, 31)))
     partials = [e for e in stream.events if isinstance(e, Partial)]
     assert len(partials) >= 5
-    assert all(len(p.text) - p.stable_chars <= len(text_of(1)) * 8 for p in partials)
+    words = 8 + FRESH_MS // WORD_MS
+    assert all(len(p.text) - p.stable_chars <= len(text_of(1)) * words for p in partials)
     assert partials[-1].stable_chars > 50
 
 
@@ -51,6 +52,37 @@ def test_silence_is_never_recognized() -> None:
 def test_a_little_audio_before_speech_is_listened_to_with_it() -> None:
     stream = Stream().say(silence(3200)).say(spoken(1, 2, 3, 4, 5))
     assert 320 <= 3200 - stream.wishes[0].start_ms <= 416
+
+
+def test_an_utterance_is_recognized_together_with_what_was_said_before_it() -> None:
+    stream = Stream().say(spoken(1, 2, 3)).say(silence(5000)).say(spoken(4, 5, 6)).say(silence(800))
+    first, last = stream.wishes[0], stream.wishes[-1]
+    assert first.context_ms == 0
+    # The pause between them is left out, but for what is listened to with speech.
+    assert 3 * WORD_MS <= last.context_ms <= 3 * WORD_MS + 600
+    assert len(last.samples) == (last.context_ms + last.end_ms - last.start_ms) * 16
+    assert stream.finals == [("w1 w2 w3", "endpoint"), ("w4 w5 w6", "endpoint")]
+
+
+def test_context_is_whole_utterances_and_never_more_than_fits() -> None:
+    stream = Stream()
+    for numbers in (range(1, 31), range(31, 41), range(41, 51)):
+        stream.say(spoken(*numbers)).say(silence(1000))
+    lasting = [wish for wish in stream.wishes if wish.kind == "settle"]
+    before_ms = [wish.context_ms // WORD_MS for wish in lasting]
+    assert before_ms[0] == 0
+    assert 30 <= before_ms[1] < 35, "the first one"
+    assert 40 <= before_ms[2] < 50, "both of them"
+    stream.say(spoken(*range(51, 81))).say(silence(1000))
+    assert 20 <= stream.wishes[-1].context_ms // WORD_MS < 30, "no room for the first one"
+    assert max(len(wish.samples) for wish in stream.wishes) <= TOGETHER_MS * 16
+    assert stream.finish().text == text_of(*range(1, 81))
+
+
+def test_a_noise_is_no_context() -> None:
+    click = (np.arange(FRAME_SAMPLES) % 4 == 0).astype("<i2") * 99
+    stream = Stream().say(click.tobytes()).say(silence(1000)).say(spoken(1, 2)).say(silence(800))
+    assert stream.wishes[-1].context_ms == 0
 
 
 def test_the_final_is_there_with_the_endpoint_if_recognition_takes_no_longer() -> None:
