@@ -38,6 +38,8 @@ MOST_UNHEARD_S = 1.5
 may end after the first of several sentences. Pauses at the end of a window are shorter."""
 LEAST_HEARD_S = 0.5
 """Less is no progress."""
+NO_WORD_S = 0.1
+"""Nobody says a word in that time."""
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
 """Punctuation that belongs to the word after it, and to the one before it."""
 
@@ -100,7 +102,7 @@ class WhisperEngine:
         for said in settled:
             rows = list(said)
             parts = [
-                _split(said[row], tokenizer.timestamp_begin, _seconds(batch[row])) for row in rows
+                parts_of(said[row], tokenizer.timestamp_begin, _seconds(batch[row])) for row in rows
             ]
             if options.words:
                 self._add_words(parts, tokenizer, encoded, batch, rows)
@@ -194,12 +196,13 @@ def left_of(spans: Sequence[Span], samples: int) -> Iterator[Span]:
             yield begin + skipped, end
 
 
-def _split(said: Said, timestamp_begin: int, seconds: float) -> list[dict[str, Any]]:
+def parts_of(said: Said, timestamp_begin: int, seconds: float) -> list[dict[str, Any]]:
     """What is said between timestamps, in the shape in which faster-whisper aligns words.
 
-    Text after the last timestamp lasts until the end: cuts lie in pauses, so it is whole.
+    Text after the last timestamp lasts until the end: cuts lie in pauses, so it is whole. Text that
+    begins where the window ends is made up: mostly a repetition of what was said.
     """
-    made = []
+    made: list[dict[str, Any]] = []
     start, text = 0.0, []
     for token in said.tokens:
         if token < timestamp_begin:
@@ -212,7 +215,7 @@ def _split(said: Said, timestamp_begin: int, seconds: float) -> list[dict[str, A
         start = at
     if text:
         made.append({"seek": 0, "start": start, "end": seconds, "tokens": text})
-    return [] if said.nothing else made
+    return [] if said.nothing else [part for part in made if part["start"] < seconds - NO_WORD_S]
 
 
 def _to_segments(

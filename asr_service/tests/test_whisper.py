@@ -13,8 +13,9 @@ import pytest
 
 from asr_service.app.decoding import raw_pcm
 from asr_service.app.engine import RecognitionOptions
+from asr_service.app.generation import Said
 from asr_service.app.weights import resolve
-from asr_service.app.whisper import WhisperEngine, left_of, to_segments
+from asr_service.app.whisper import WhisperEngine, left_of, parts_of, to_segments
 from common.audio import Samples, encode_s16le
 from common.errors import UndecodableAudio
 from common.pcm import PcmFormat
@@ -175,6 +176,17 @@ def test_words_are_heard_at_every_rate_and_in_stereo(
 def test_a_moment_of_sound_is_no_text_and_no_fault(whisper: WhisperEngine, samples: int) -> None:
     body = encode_s16le(noise("white", 0.1)[:samples])
     assert hear(whisper, body, PcmFormat(8000)).text == ""
+
+
+def test_text_that_begins_where_the_window_ends_is_made_up() -> None:
+    word, begin = 7, 100
+    tokens = [begin, word, begin + 50, begin + 50, word, word, begin + 60, begin + 96, word]
+    said = Said(tokens, mean_log_probability=-0.1, compression_ratio=1, no_speech_probability=0)
+    assert [(part["start"], part["end"]) for part in parts_of(said, begin, 2.0)] == [
+        (0.0, 1.0),
+        (1.0, 1.2),
+    ]
+    assert len(parts_of(said, begin, 2.1)) == 3
 
 
 def test_what_a_window_still_holds_behind_some_of_it() -> None:

@@ -55,14 +55,14 @@ class Buffer:
         while sum(len(piece) for piece in self._passed) > self._keep_samples:
             self._passed.popleft()
 
-    def samples_until(self, at_ms: int) -> tuple[Samples, int]:
-        """From its beginning, after as much of the context as is kept beside so much audio.
+    def samples_until(self, at_ms: int, together_ms: int) -> tuple[Samples, int]:
+        """From its beginning, after as much of the context as makes `together_ms` with it at most.
 
         Returns the samples, and how many ms of them are context: pieces that were passed, whole,
         because one that begins within a word makes the recognizer mishear what follows.
         """
         frames = list(islice(self._frames, max(0, at_ms - self.start_ms) // FRAME_MS))
-        room = self._keep_samples - len(frames) * FRAME_SAMPLES
+        room = (together_ms // FRAME_MS - len(frames)) * FRAME_SAMPLES
         context: list[Samples] = []
         for piece in reversed(self._passed):
             room -= len(piece)

@@ -7,7 +7,7 @@
 The buffer holds the audio of the open utterance, at most `MAX_BUFFER_MS` of it: what is agreed is
 cut off at its widest pause, and if nothing is agreed the recognizer has to decide (`cut`). Silence
 of `SETTLE_MS` already asks for the recognition that will be the final one, so that it is mostly
-there when the endpoint comes; if somebody goes on speaking, it was one more hypothesis.
+there soon after the endpoint; if somebody goes on speaking, it was one more hypothesis.
 
 What was said before is context: a recognizer that begins with the first word of an utterance
 mishears it more often than one that has heard the words before it (docs/live.md has the figures).
@@ -38,9 +38,10 @@ MAX_BUFFER_MS = 312 * FRAME_MS
 """A buffer as long as this, 10 s, is cut before any more audio is taken."""
 FRESH_MS = 600
 """Words at the very end of what was heard are not agreed yet: what follows them changes many."""
-TOGETHER_MS = 8000
-"""The open utterance, if it is shorter, is recognized together with as much context as fits into
-this: what the recognizer's shortest window holds, so that hearing more costs it little."""
+TOGETHER_MS = 15_000
+"""The open utterance, if it is shorter, is recognized with context: together this much."""
+PARTIAL_TOGETHER_MS = 8000
+"""For a partial; what the recognizer's shortest window holds, so that it costs no encoding."""
 _TAIL_MS = 96
 
 
@@ -226,7 +227,8 @@ class Listener:
         end_ms = self.heard_ms
         if kind == "final":
             end_ms = min(end_ms, self._endpointer.speech_until_ms + PAD_MS)
-        samples, context_ms = self._buffer.samples_until(end_ms)
+        together_ms = PARTIAL_TOGETHER_MS if kind == "partial" else TOGETHER_MS
+        samples, context_ms = self._buffer.samples_until(end_ms, together_ms)
         return Wish(kind, samples, context_ms, self._buffer.start_ms, end_ms)
 
     def _close(self, reason: Reason, speech_end_ms: int | None) -> list[Event]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_service.app.live.listener import FRESH_MS, MAX_BUFFER_MS, TOGETHER_MS
+from asr_service.app.live.listener import FRESH_MS, MAX_BUFFER_MS, PARTIAL_TOGETHER_MS, TOGETHER_MS
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
 from common.protocol_stt import ListenEnd, Partial, SpeechEnd, SpeechStart
@@ -66,17 +66,19 @@ def test_an_utterance_is_recognized_together_with_what_was_said_before_it() -> N
 
 def test_context_is_whole_utterances_and_never_more_than_fits() -> None:
     stream = Stream()
-    for numbers in (range(1, 31), range(31, 41), range(41, 51)):
+    utterances = [range(1, 61), range(61, 81), range(81, 101), range(101, 161)]
+    for numbers in utterances:
         stream.say(spoken(*numbers)).say(silence(1000))
     lasting = [wish for wish in stream.wishes if wish.kind == "settle"]
-    before_ms = [wish.context_ms // WORD_MS for wish in lasting]
-    assert before_ms[0] == 0
-    assert 30 <= before_ms[1] < 35, "the first one"
-    assert 40 <= before_ms[2] < 50, "both of them"
-    stream.say(spoken(*range(51, 81))).say(silence(1000))
-    assert 20 <= stream.wishes[-1].context_ms // WORD_MS < 30, "no room for the first one"
-    assert max(len(wish.samples) for wish in stream.wishes) <= TOGETHER_MS * 16
-    assert stream.finish().text == text_of(*range(1, 81))
+    words_before = [wish.context_ms // WORD_MS for wish in lasting]
+    assert words_before[0] == 0
+    assert 60 <= words_before[1] < 70, "the first one"
+    assert 80 <= words_before[2] < 95, "both of them"
+    assert 40 <= words_before[3] < 60, "no room for the first one"
+    for wish in stream.wishes:
+        together_ms = PARTIAL_TOGETHER_MS if wish.kind == "partial" else TOGETHER_MS
+        assert wish.context_ms == 0 or len(wish.samples) <= together_ms * 16
+    assert stream.finish().text == text_of(*range(1, 161))
 
 
 def test_a_noise_is_no_context() -> None:
@@ -121,7 +123,9 @@ def test_the_buffer_is_bounded_however_long_one_speaks_and_recognition_takes(
     numbers = list(range(1, 200))
     stream = Stream(partials=partials, delay_ms=delay_ms, max_utterance_ms=600_000)
     end = stream.say(spoken(*numbers)).finish()
-    assert max(len(wish.samples) for wish in stream.wishes) <= MAX_BUFFER_MS * 16
+    heard_ms = [len(wish.samples) // 16 - wish.context_ms for wish in stream.wishes]
+    assert max(heard_ms) <= MAX_BUFFER_MS
+    assert max(len(wish.samples) for wish in stream.wishes) <= TOGETHER_MS * 16
     assert end.text == text_of(*numbers)
     assert [reason for _, reason in stream.finals] == ["finish"]
     assert_the_rules_hold(stream.events, end)
