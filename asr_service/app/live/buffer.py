@@ -43,7 +43,7 @@ class Buffer:
         self.end_ms += FRAME_MS
 
     def drop_until(self, at_ms: int) -> None:
-        """Have it begin there, unless it begins later; forget what was before."""
+        """Have it begin there, unless it begins later; the frames before are forgotten."""
         for _ in range((at_ms - self.start_ms) // FRAME_MS):
             self._frames.popleft()
 
