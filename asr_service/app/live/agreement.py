@@ -177,10 +177,10 @@ def text_of(words: Sequence[HeardWord]) -> str:
     return "".join(word.text for word in words).strip()
 
 
-def segments_of(words: Sequence[HeardWord]) -> list[Segment]:
-    """The words in the segments that the recognizer made of them, in order."""
+def segments_of(words: Sequence[HeardWord], earliest_ms: int = 0) -> list[Segment]:
+    """The words in the segments that the recognizer made of them, from `earliest_ms` on."""
     segments: list[Segment] = []
-    since, earliest = 0, 0
+    since, earliest = 0, earliest_ms
     for count, word in enumerate(words, 1):
         if word.closes or count == len(words):
             held = words[since:count]

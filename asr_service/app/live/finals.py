@@ -19,7 +19,9 @@ class Finals:
         """How long the stream is, once that is known: its last frame was filled up."""
 
     def add(self, id_: str, words: Sequence[HeardWord], reason: Reason) -> Final:
-        segments = [self._within_stream(segment) for segment in segments_of(words)]
+        # The times of words are estimates: those of two utterances may overlap.
+        earliest_ms = self._segments[-1].end_ms if self._segments else 0
+        segments = [self._within_stream(segment) for segment in segments_of(words, earliest_ms)]
         text = text_of(words)
         self._segments += segments
         self._texts.append(text)
