@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from asr_service.app.live.inbox import Inbox
-from asr_service.app.live.listener import MAX_BUFFER_MS
+from asr_service.app.live.listener import TOGETHER_MS
 from asr_service.app.live.service import LiveService
 from asr_service.app.live.session import ListenSession
 from asr_service.app.main import build
@@ -353,7 +353,7 @@ def test_audio_may_come_as_fast_as_it_can_and_nothing_is_lost(
         finally:
             sender.join()
     assert end["text"] == text_of(*numbers)
-    assert max(samples for samples, _ in recognizer.heard) <= MAX_BUFFER_MS * 16
+    assert max(samples for samples, _ in recognizer.heard) <= TOGETHER_MS * 16
 
 
 def test_a_client_that_reads_nothing_is_given_up(recognizer: WordRecognizer) -> None:
