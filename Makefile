@@ -4,7 +4,7 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := common tts_service asr_service gateway client deploy tests tests_clients tests_containers bench
+PACKAGES := common tts_service asr_service gateway client deploy tests bench
 # The stamps are written by deploy/setup.py; `dev` includes `run`.
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
@@ -82,13 +82,13 @@ bench-listening: $(DEV) ## measure recognition against plain faster-whisper, on 
 	$(PY) -m bench.listening
 
 test-clients: $(DEV) $(CLIENTS_RUN) ## have Pipecat and LiveKit speak and listen through a fleet (installs them: 630 MB)
-	CLIENTS_PYTHON=$(CLIENTS)/bin/python $(PY) -m pytest tests_clients/test_round_trips.py
+	CLIENTS_PYTHON=$(CLIENTS)/bin/python $(PY) -m pytest tests/clients/test_round_trips.py
 
 test-home-assistant: $(DEV) $(HOME_ASSISTANT_RUN) ## have Home Assistant speak and listen through a fleet (installs it, with Python 3.13: 500 MB)
-	HOME_ASSISTANT_PYTHON=$(HOME_ASSISTANT)/bin/python $(PY) -m pytest tests_clients/test_home_assistant.py
+	HOME_ASSISTANT_PYTHON=$(HOME_ASSISTANT)/bin/python $(PY) -m pytest tests/clients/test_home_assistant.py
 
 test-containers: $(DEV) ## build the images and test them, with an engine of its own where there is none
-	$(PY) -m deploy.ci $(PY) -m pytest -p no:cacheprovider tests_containers
+	$(PY) -m tests.containers.engine $(PY) -m pytest -p no:cacheprovider tests/containers
 
 test-pythons: ## run the fast tests on Python 3.10 and 3.13, where they are installed
 	@python=$$(deploy/find_python) && "$$python" deploy/each_python.py
@@ -111,41 +111,41 @@ format: $(DEV) ## put the code into shape
 	$(PY) -m ruff check --fix .
 	$(PY) -m black --quiet .
 
-# `dev` includes every extra that is installed from constraints.txt. UPGRADE=1 takes what is newest;
+# `dev` includes every extra that is installed from constraints/fleet.txt. UPGRADE=1 takes what is newest;
 # without it only what pyproject.toml asks for anew is changed.
-pins: $(DEV) ## renew constraints.txt from pyproject.toml (UPGRADE=1: all to the newest)
+pins: $(DEV) ## renew constraints/fleet.txt from pyproject.toml (UPGRADE=1: all to the newest)
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra dev \
-		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints.txt
+		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints/fleet.txt
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra voices-dev \
-		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints-voices.txt
+		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints/voices.txt
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --extra clients \
-		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints-clients.txt
+		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints/clients.txt
 	@# Coqui leaves torch to the user, so no package asks for it and the line is written by hand.
-	echo "torch==$(TORCH)" >> constraints-voices.txt
+	echo "torch==$(TORCH)" >> constraints/voices.txt
 
 clean: ## remove environments, caches, what the demo wrote, and the fleet's containers and images
 	@deploy/containers clean
 	rm -rf .venv .venv-* .run .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(RUN): pyproject.toml constraints.txt
+$(RUN): pyproject.toml constraints/fleet.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py run --venv $(VENV)
 
-$(DEV): pyproject.toml constraints.txt
+$(DEV): pyproject.toml constraints/fleet.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py dev --venv $(VENV)
 
-$(CLIENTS_RUN): pyproject.toml constraints-clients.txt
+$(CLIENTS_RUN): pyproject.toml constraints/clients.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py clients --venv $(CLIENTS)
 
 # Home Assistant wants other versions of what the fleet needs, too, so nothing of it is there.
-$(HOME_ASSISTANT_RUN): tests_clients/home_assistant/requirements.txt | $(DEV)
+$(HOME_ASSISTANT_RUN): tests/clients/home_assistant/requirements.txt | $(DEV)
 	@python=$$($(PY) deploy/each_python.py --find 3.13) && \
 	$(PY) -m uv venv --quiet --clear --python "$$python" $(HOME_ASSISTANT)
 	$(PY) -m uv pip install --quiet --python $(HOME_ASSISTANT) --requirement $<
 	touch $@
 
-$(VOICES_RUN): pyproject.toml constraints-voices.txt
+$(VOICES_RUN): pyproject.toml constraints/voices.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices --venv $(VOICES)
 
-$(VOICES_DEV): pyproject.toml constraints-voices.txt
+$(VOICES_DEV): pyproject.toml constraints/voices.txt
 	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices-dev --venv $(VOICES)

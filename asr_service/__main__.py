@@ -2,6 +2,6 @@
 
 import sys
 
-from common.serve import serve
+from common.server.serve import serve
 
 sys.exit(serve("asr_service", port_setting="asr_port"))

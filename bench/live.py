@@ -37,7 +37,7 @@ from bench.speech_set import Clip, held_out, joined, load, word_error_rate
 from bench.support import machine, median, percentile, say, table
 from client.stream_stt import Heard as Event
 from client.stream_stt import listen, pieces_of
-from common.protocol_stt import Final, ListenEnd, Partial, SpeechEnd
+from common.protocol.live import Final, ListenEnd, Partial, SpeechEnd
 from deploy.local import LocalFleet
 from deploy.words import words
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from client.answers import Answer
 from client.errors import BrokenOff, NoSpeech
 from client.iteration import IteratedOnce
-from common.pcm import BYTES_PER_SAMPLE
+from common.audio.pcm import BYTES_PER_SAMPLE
 
 
 class EchoedRecording(IteratedOnce[bytes]):

@@ -16,9 +16,9 @@ from client.opening import Open, opened
 from client.pieces import each
 from client.retrying import Retry
 from client.sending import Sending
-from common.protocol_echo import EchoEvent, EchoReady, EchoTranscript
-from common.protocol_session import Failure, GoAway
-from common.protocol_stt import Event, ListenEnd, ListenReady
+from common.protocol.echo import EchoEvent, EchoReady, EchoTranscript
+from common.protocol.live import Event, ListenEnd, ListenReady
+from common.protocol.session import Failure, GoAway
 
 Sound = AsyncIterable[bytes] | Iterable[bytes]
 Item = TypeVar("Item")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-from common.pcm import Encoding
+from common.audio.pcm import Encoding
 
 
 class TranscriptOptions(TypedDict, total=False):

@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from client.answers import Answer, Question
 from client.errors import BadInput, BrokenOff
 from client.iteration import IteratedOnce
-from common.protocol import EndLine, ErrorLine, Segment, SegmentLine
+from common.protocol.recognition import EndLine, ErrorLine, Segment, SegmentLine
 
 Recorded = bytes | Path | BinaryIO
 """PCM, s16le; or a file, MP3, FLAC, Ogg, WebM, M4A, WAV and the like."""

@@ -10,7 +10,7 @@ from itertools import count
 from client.connection import Connection
 from client.errors import ClientError
 from client.opening import Open, opened
-from common.protocol_session import Cancel, Ready, Start
+from common.protocol.session import Cancel, Ready, Start
 
 
 class Session:

@@ -9,7 +9,7 @@ from client import address
 from client.connection import Connection
 from client.errors import BrokenOff
 from client.iteration import IteratedOnce
-from common.pcm import BYTES_PER_SAMPLE
+from common.audio.pcm import BYTES_PER_SAMPLE
 
 CONNECT_TIMEOUT_S = 5.0
 

@@ -32,12 +32,12 @@ from client.recordings import FoundSegments, Recorded, question
 from client.retrying import Retry
 from client.sessions import Sessions
 from client.utterance import Text, Utterance
+from common.audio.pcm import Encoding
 from common.errors import in_words
-from common.pcm import Encoding
-from common.protocol import NDJSON, Transcript, TranscriptFormat
-from common.protocol_echo import EchoStart
-from common.protocol_session import Start
-from common.protocol_stt import ListenStart
+from common.protocol.echo import EchoStart
+from common.protocol.live import ListenStart
+from common.protocol.recognition import NDJSON, Transcript, TranscriptFormat
+from common.protocol.session import Start
 
 DEFAULT_URL = "http://localhost:8000"
 M = TypeVar("M", Start, ListenStart, EchoStart)

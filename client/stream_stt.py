@@ -31,9 +31,9 @@ from client.options import ListenOptions
 from client.retrying import ONCE
 from client.speech_client import SpeechClient, Timeouts
 from client.wav import read_wav
-from common.pcm import BYTES_PER_SAMPLE, Encoding
-from common.protocol_session import Failure, GoAway
-from common.protocol_stt import Event, Final, ListenEnd, Partial
+from common.audio.pcm import BYTES_PER_SAMPLE, Encoding
+from common.protocol.live import Event, Final, ListenEnd, Partial
+from common.protocol.session import Failure, GoAway
 
 PATH = "/ws/stt"
 DEFAULT_URI = f"ws://localhost:8000{PATH}"

@@ -24,7 +24,7 @@ from client.cli import EXIT_CODES, exit_code, progress, report
 from client.errors import BadInput
 from client.simple import SimpleSpeech, simple_speech
 from client.spoken import Spoken, write_speech
-from common.pcm import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
+from common.audio.pcm import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 
 DEFAULT_URI = "ws://localhost:8000/ws/tts"
 DEFAULT_SAMPLE_RATE_HZ = 16000

@@ -29,7 +29,7 @@ from client.options import TranscriptOptions
 from client.retrying import ONCE
 from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
 from client.wav import Recording, read_wav
-from common.protocol import Segment, Transcript, TranscriptFormat
+from common.protocol.recognition import Segment, Transcript, TranscriptFormat
 
 Audio = Recording | bytes
 """Samples, or a file of any kind."""

@@ -15,7 +15,7 @@ from client.pieces import Pieces
 from client.retrying import Retry
 from client.sending import Sending
 from client.sessions import Session, Sessions
-from common.protocol_session import (
+from common.protocol.session import (
     Audio,
     Begin,
     End,

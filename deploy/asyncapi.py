@@ -16,8 +16,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from common import __version__, protocol_echo, protocol_session, protocol_stt
-from common.protocol import END, SpeakRequest
+from common import __version__
+from common.protocol import echo, live, session
+from common.protocol.speech import END, SpeakRequest
 from deploy.local import ROOT
 
 DOCUMENT = ROOT / "docs" / "asyncapi.json"
@@ -47,15 +48,15 @@ _LISTEN_READY = {
 
 EXAMPLES: dict[type[BaseModel], Json] = {
     SpeakRequest: {"text": "Hello world"},
-    protocol_session.Start: {"type": "start", "sample_rate": 16000, "timestamps": "sentence"},
-    protocol_session.SendText: {"type": "text", "id": "u1", "text": "The quick brown "},
-    protocol_session.Flush: {"type": "flush", "id": "u1"},
-    protocol_session.Finish: {"type": "finish", "id": "u1"},
-    protocol_session.Speak: {"type": "speak", "id": "u2", "text": "A whole utterance."},
-    protocol_session.Cancel: {"type": "cancel", "id": "u1"},
-    protocol_session.Ping: {"type": "ping", "nonce": "a1"},
-    protocol_session.Close: {"type": "close"},
-    protocol_session.Ready: {
+    session.Start: {"type": "start", "sample_rate": 16000, "timestamps": "sentence"},
+    session.SendText: {"type": "text", "id": "u1", "text": "The quick brown "},
+    session.Flush: {"type": "flush", "id": "u1"},
+    session.Finish: {"type": "finish", "id": "u1"},
+    session.Speak: {"type": "speak", "id": "u2", "text": "A whole utterance."},
+    session.Cancel: {"type": "cancel", "id": "u1"},
+    session.Ping: {"type": "ping", "nonce": "a1"},
+    session.Close: {"type": "close"},
+    session.Ready: {
         "type": "ready",
         **_OPEN,
         "model": "hibari/heart",
@@ -69,8 +70,8 @@ EXAMPLES: dict[type[BaseModel], Json] = {
             "max_buffer_delay_ms": 500,
         },
     },
-    protocol_session.Begin: {"type": "begin", "id": "u1", "queue_ms": 12},
-    protocol_session.Mark: {
+    session.Begin: {"type": "begin", "id": "u1", "queue_ms": 12},
+    session.Mark: {
         "type": "mark",
         "id": "u1",
         "index": 0,
@@ -80,15 +81,15 @@ EXAMPLES: dict[type[BaseModel], Json] = {
         "start_ms": 0,
         "end_ms": 1480,
     },
-    protocol_session.Flushed: {"type": "flushed", "id": "u1", "audio_ms": 1480},
-    protocol_session.Warned: {
+    session.Flushed: {"type": "flushed", "id": "u1", "audio_ms": 1480},
+    session.Warned: {
         "type": "warning",
         "id": "u1",
         "code": "stalled",
         "message": "The voice lost its place.",
         "at_ms": 900,
     },
-    protocol_session.End: {
+    session.End: {
         "type": "end",
         "id": "u1",
         "reason": "done",
@@ -96,7 +97,7 @@ EXAMPLES: dict[type[BaseModel], Json] = {
         "first_audio_ms": 42,
         "rtf": 0.05,
     },
-    protocol_session.Failure: {
+    session.Failure: {
         "type": "error",
         "error": "4 utterances wait already; send more when one has ended.",
         "code": "queue_full",
@@ -104,13 +105,13 @@ EXAMPLES: dict[type[BaseModel], Json] = {
         "fatal": False,
         "request_id": "r1",
     },
-    protocol_session.GoAway: {"type": "goaway", "deadline_ms": 25000},
-    protocol_session.Pong: {"type": "pong", "nonce": "a1"},
-    protocol_stt.ListenStart: {"type": "start", "sample_rate": 16000, "endpoint_ms": 600},
-    protocol_stt.Command: {"type": "finish"},
-    protocol_stt.ListenReady: _LISTEN_READY,
-    protocol_stt.SpeechStart: {"type": "speech_start", "at_ms": 320},
-    protocol_stt.Partial: {
+    session.GoAway: {"type": "goaway", "deadline_ms": 25000},
+    session.Pong: {"type": "pong", "nonce": "a1"},
+    live.ListenStart: {"type": "start", "sample_rate": 16000, "endpoint_ms": 600},
+    live.Command: {"type": "finish"},
+    live.ListenReady: _LISTEN_READY,
+    live.SpeechStart: {"type": "speech_start", "at_ms": 320},
+    live.Partial: {
         "type": "partial",
         "id": "t1",
         "rev": 3,
@@ -120,22 +121,22 @@ EXAMPLES: dict[type[BaseModel], Json] = {
         "end_ms": 1100,
         "lag_ms": 180,
     },
-    protocol_stt.Final: {
+    live.Final: {
         "type": "final",
         "id": "t1",
         "text": "Hello world.",
         "segments": [_SEGMENT],
         "reason": "endpoint",
     },
-    protocol_stt.SpeechEnd: {"type": "speech_end", "at_ms": 1500},
-    protocol_stt.ListenEnd: {"type": "end", **_HEARD},
-    protocol_echo.EchoStart: {"type": "start", "sample_rate": 16000, "timestamps": "sentence"},
-    protocol_echo.EchoCommand: {"type": "cancel"},
-    protocol_echo.EchoReady: {
+    live.SpeechEnd: {"type": "speech_end", "at_ms": 1500},
+    live.ListenEnd: {"type": "end", **_HEARD},
+    echo.EchoStart: {"type": "start", "sample_rate": 16000, "timestamps": "sentence"},
+    echo.EchoCommand: {"type": "cancel"},
+    echo.EchoReady: {
         **_LISTEN_READY,
         "voice": {"model": "hibari/heart", "audio": _SPEAKS},
     },
-    protocol_echo.EchoTranscript: {"type": "transcript", **_HEARD},
+    echo.EchoTranscript: {"type": "transcript", **_HEARD},
 }
 
 BARE: dict[str, Json] = {
@@ -190,33 +191,33 @@ def _members(union: Any) -> tuple[type[BaseModel], ...]:
     return tuple(union.__args__)
 
 
-_SESSION_SENDS = _members(protocol_session.ServerMessage)
+_SESSION_SENDS = _members(session.ServerMessage)
 CHANNELS = {
     "tts": Channel(
         "/ws/tts",
         "Text to speech. A first message of the type start opens a session; without one, the "
         "simple mode holds: each text is answered by its audio and an end without an id.",
-        (SpeakRequest, protocol_session.Start, *_members(protocol_session.ClientMessage)),
+        (SpeakRequest, session.Start, *_members(session.ClientMessage)),
         ("AudioFrame", "SimpleEnd", "SimpleError", *_SESSION_SENDS),
     ),
     "stt": Channel(
         "/ws/stt",
         "Recognition while the speaker still speaks.",
-        (protocol_stt.ListenStart, "AudioFrame", protocol_stt.Command),
+        (live.ListenStart, "AudioFrame", live.Command),
         (
-            protocol_stt.ListenReady,
-            *_members(protocol_stt.Event),
-            protocol_stt.ListenEnd,
-            protocol_session.Failure,
-            protocol_session.GoAway,
+            live.ListenReady,
+            *_members(live.Event),
+            live.ListenEnd,
+            session.Failure,
+            session.GoAway,
         ),
     ),
     "echo": Channel(
         "/ws/echo",
         "A voice loop: what is said comes back in the server's voice, which falls silent when "
         "somebody speaks.",
-        (protocol_echo.EchoStart, "AudioFrame", protocol_echo.EchoCommand),
-        ("AudioFrame", *_members(protocol_echo.EchoMessage)),
+        (echo.EchoStart, "AudioFrame", echo.EchoCommand),
+        ("AudioFrame", *_members(echo.EchoMessage)),
     ),
 }
 

@@ -32,12 +32,12 @@ INCLUDED = {
 """Each extra with those that come with it: their stamps are written too."""
 
 CONSTRAINTS = {
-    "voices": "constraints-voices.txt",
-    "voices-dev": "constraints-voices.txt",
-    "clients": "constraints-clients.txt",
+    "voices": "constraints/voices.txt",
+    "voices-dev": "constraints/voices.txt",
+    "clients": "constraints/clients.txt",
 }
-"""Where an extra's versions are pinned, if not in constraints.txt: torch stays out of that one, and
-other people's clients want versions of their own."""
+"""Where the versions of an extra are pinned, if not in constraints/fleet.txt. Torch stays out of
+that file, and other people's clients need versions of their own."""
 
 FIRST = {"voices": ("torch", "six"), "voices-dev": ("torch", "six")}
 """Installed before the extra. Coqui leaves torch to the user, who may want a build of their own:
@@ -65,8 +65,8 @@ FINDINGS = (
     ),
     (
         r"No matching distribution found for",
-        "The package index does not have a version that constraints.txt names for this Python and "
-        "machine: use Python 3.10 to 3.13 (PYTHON=…), or an index that is up to date.",
+        "The package index does not have a version that constraints/fleet.txt names for this "
+        "Python and machine: use Python 3.10 to 3.13 (PYTHON=…), or an index that is up to date.",
     ),
 )
 """What pip says, and what that means; the first that is found counts."""
@@ -116,7 +116,7 @@ def make_venv(venv: Path) -> Path:
 def install(python: Path, extra: str, log: Path) -> None:
     """Install the project, editable, with `extra` at the pinned versions. Raises `SetupError`."""
     say(f"installing the pinned packages; this takes a minute or two the first time (log: {log})")
-    constraints = CONSTRAINTS.get(extra, "constraints.txt")
+    constraints = CONSTRAINTS.get(extra, "constraints/fleet.txt")
     first = FIRST.get(extra, ())
     with log.open("w", encoding="utf-8") as output:
         for wanted in filter(None, (first, ("--editable", f".[{extra}]"))):

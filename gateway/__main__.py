@@ -2,6 +2,6 @@
 
 import sys
 
-from common.serve import serve
+from common.server.serve import serve
 
 sys.exit(serve("gateway", port_setting="gateway_port"))

@@ -12,7 +12,7 @@ import signal
 import sys
 
 from common.logger import configure_logging, get_logger
-from common.serve import complain
+from common.server.serve import complain
 from common.settings import CommonSettings, SettingsError, load_settings
 
 log = get_logger(__name__)
@@ -92,13 +92,13 @@ async def _run(ways: dict[int, tuple[str, int]], settings: CommonSettings) -> No
     loop = asyncio.get_running_loop()
     for sig in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sig, told.set)
-    under_way = Ways()
-    servers = [await under_way.listen(port, *target) for port, target in ways.items()]
+    in_flight = Ways()
+    servers = [await in_flight.listen(port, *target) for port, target in ways.items()]
     log.info("direct.start", ports=sorted(ways))
     await told.wait()
     for server in servers:
         server.close()
-    await under_way.leave(settings.drain_seconds)
+    await in_flight.leave(settings.drain_seconds)
     log.info("direct.stop")
 
 

@@ -14,10 +14,9 @@ from asr_service.app.decoding import Recording
 from asr_service.app.engine import RecognitionOptions
 from asr_service.app.formats import render
 from asr_service.app.service import RecognitionService
-from common.disconnect import unless_gone
 from common.errors import BadRequest, SpeechError
 from common.logger import get_logger
-from common.protocol import (
+from common.protocol.recognition import (
     NDJSON,
     TRANSCRIPT_MEDIA_TYPES,
     EndLine,
@@ -28,8 +27,9 @@ from common.protocol import (
     TranscriptOptions,
     wants_lines,
 )
-from common.request_id import current_request_id
-from common.streaming import AudioStream
+from common.server.disconnect import cancel_on_disconnect
+from common.server.request_id import current_request_id
+from common.server.streaming import AudioStream
 
 log = get_logger(__name__)
 
@@ -57,7 +57,7 @@ async def answer(
             raise BadRequest(f"format: {NDJSON} is asked for, and has no format {query.format!r}.")
         return await _lines(request, service, recording, options)
     return _whole(
-        await unless_gone(request, service.recognize(recording, options)), recording, query
+        await cancel_on_disconnect(request, service.recognize(recording, options)), recording, query
     )
 
 
@@ -81,10 +81,10 @@ async def _lines(
 ) -> Response:
     async with AsyncExitStack() as held:
         listening = held.enter_async_context(service.listen(recording, options))
-        segments = await unless_gone(request, listening)
+        segments = await cancel_on_disconnect(request, listening)
         # The first segment is awaited before the status is sent, so that what fails early fails
         # with a status of its own.
-        first = await unless_gone(request, _next(segments))
+        first = await cancel_on_disconnect(request, _next(segments))
         return AudioStream(
             _as_lines(first, segments, recording), held.pop_all(), media_type=NDJSON, headers={}
         )

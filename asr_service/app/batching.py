@@ -28,7 +28,7 @@ from asr_service.app.engine import (
 )
 from common.errors import Draining, RecognitionFailed, SpeechError
 from common.logger import get_logger
-from common.protocol import Segment
+from common.protocol.recognition import Segment
 
 log = get_logger(__name__)
 

@@ -6,9 +6,9 @@ import threading
 from abc import ABC, abstractmethod
 
 from asr_service.app.engine import SAMPLE_RATE_HZ
-from common.audio import Samples, decode_s16le, resample
-from common.g711 import decode_g711
-from common.pcm import PcmFormat
+from common.audio.g711 import decode_g711
+from common.audio.pcm import PcmFormat
+from common.audio.samples import Samples, decode_s16le, resample
 
 
 class Recording(ABC):

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from common.audio import Samples
-from common.protocol import Segment
+from common.audio.samples import Samples
+from common.protocol.recognition import Segment
 
 SAMPLE_RATE_HZ = 16000
 """What a recognizer listens to."""

@@ -18,7 +18,7 @@ from av.container import InputContainer
 
 from asr_service.app.decoding import Recording
 from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionCancelled
-from common.audio import Samples, StreamResampler
+from common.audio.samples import Samples, StreamResampler
 from common.errors import TooLarge, UndecodableAudio
 
 CONTAINERS = "wav,w64,aiff,au,caf,mp3,aac,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,amr"

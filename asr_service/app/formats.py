@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from common.protocol import (
+from common.protocol.recognition import (
     Segment,
     Transcript,
     TranscriptFormat,

@@ -13,10 +13,10 @@ from asr_service.app.live.service import LiveService
 from asr_service.app.live.vad import SileroVoiceActivity, VoiceActivity
 from asr_service.app.service import RecognitionService
 from asr_service.app.settings import AsrSettings
-from common.app import create_app
-from common.health import health_router
-from common.lifecycle import Lifecycle
-from common.model import model_loaded_in_background
+from common.server.app import create_app
+from common.server.health import health_router
+from common.server.lifecycle import Lifecycle
+from common.server.model_loading import model_loaded_in_background
 from common.settings import load_settings
 
 

@@ -11,8 +11,6 @@ from asr_service.app.answers import answer
 from asr_service.app.decoding import raw_pcm
 from asr_service.app.files import AudioFile
 from asr_service.app.service import RecognitionService
-from common.body import read_body
-from common.catalogue import Models
 from common.errors import (
     BadRequest,
     Busy,
@@ -23,9 +21,12 @@ from common.errors import (
     TooLarge,
     UndecodableAudio,
 )
-from common.openapi import TRANSCRIPT, errors, file_body, pcm_body
-from common.protocol import SttFileQuery, SttQuery, with_fields
-from common.upload import uploaded
+from common.protocol.catalogue import Models
+from common.protocol.messages import with_fields
+from common.protocol.recognition import SttFileQuery, SttQuery
+from common.server.body import read_body
+from common.server.openapi import TRANSCRIPT, errors, file_body, pcm_body
+from common.server.upload import uploaded
 
 _ERRORS = (BadRequest, EmptyAudio, TooLarge, RecognitionFailed, Busy, Loading, Draining)
 

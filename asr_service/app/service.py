@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from asr_service.app.batching import Workers
 from asr_service.app.engine import Decode, Engine, RecognitionOptions
 from asr_service.app.settings import AsrSettings
-from common.admission import Admission
-from common.catalogue import LoadedModel
 from common.errors import BadRequest
-from common.lifecycle import Lifecycle
 from common.logger import get_logger, text_field
-from common.protocol import Segment, Transcript
+from common.protocol.catalogue import LoadedModel
+from common.protocol.recognition import Segment, Transcript
+from common.server.admission import Admission
+from common.server.lifecycle import Lifecycle
 
 log = get_logger(__name__)
 

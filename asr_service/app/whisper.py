@@ -26,9 +26,9 @@ from faster_whisper.transcribe import get_suppressed_tokens, restore_speech_time
 from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionOptions, Window
 from asr_service.app.generation import Generator, Said, rows_of
 from asr_service.app.windows import FRAMES_PER_SECOND, Span, WindowPolicy, frames_to_encode, pieces
-from common.audio import Samples
+from common.audio.samples import Samples
 from common.errors import UndecodableAudio
-from common.protocol import Segment, Word
+from common.protocol.recognition import Segment, Word
 
 TIMESTAMP_S = 0.02
 MAX_PROMPT_TOKENS = 110

@@ -29,7 +29,7 @@ from typing import Literal
 from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from asr_service.app.engine import SAMPLE_RATE_HZ
-from common.audio import Samples
+from common.audio.samples import Samples
 
 FRAMES_PER_SECOND = 100
 FULL_S = 30

@@ -14,9 +14,9 @@ import pytest
 
 from asr_service.app.batching import Recognition, Workers
 from asr_service.app.engine import Decode, RecognitionOptions, Window
-from common.audio import Samples
+from common.audio.samples import Samples
 from common.errors import Draining, RecognitionFailed, UndecodableAudio
-from common.protocol import Segment
+from common.protocol.recognition import Segment
 
 ENGLISH = RecognitionOptions()
 FAILS = 99.0

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asr_service.app.formats import render, srt, vtt
-from common.protocol import Segment, Transcript, Word
+from common.protocol.recognition import Segment, Transcript, Word
 
 WORDS = [
     Word(start_ms=0, end_ms=480, text=" Hello", probability=0.97),

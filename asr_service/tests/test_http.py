@@ -192,7 +192,7 @@ def test_beyond_workers_and_queue_a_request_is_busy(
     recognizer.gate.clear()
     with ThreadPoolExecutor(2) as threads:
         admitted = [threads.submit(post, at.http) for _ in range(2)]
-        wait_for(lambda: at.app.state.lifecycle.under_way == 2)
+        wait_for(lambda: at.app.state.lifecycle.in_flight == 2)
         refused = post(at.http)
         recognizer.gate.set()
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "busy")
@@ -219,10 +219,10 @@ def test_a_client_that_leaves_while_it_is_queued_is_never_listened_to(
     recognizer.gate.clear()
     with ThreadPoolExecutor(1) as threads:
         first = threads.submit(post, at.http)
-        wait_for(lambda: at.app.state.lifecycle.under_way == 1)
+        wait_for(lambda: at.app.state.lifecycle.in_flight == 1)
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{at.http}/api/stt/bytes", content=SECOND * 2, timeout=0.3)
-        wait_for(lambda: at.app.state.lifecycle.under_way == 1)
+        wait_for(lambda: at.app.state.lifecycle.in_flight == 1)
         recognizer.gate.set()
         assert first.result().status_code == 200
     assert [samples for samples, _ in recognizer.heard] == [16000]

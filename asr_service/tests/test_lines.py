@@ -87,7 +87,7 @@ def test_what_fails_after_it_is_a_line_and_a_body_that_breaks_off(
         assert said["request_id"]
         with pytest.raises(httpx.RemoteProtocolError):
             next(answer)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_a_client_that_leaves_stops_the_recognition(
@@ -97,7 +97,7 @@ def test_a_client_that_leaves_stops_the_recognition(
     with lines(at, SECOND * 3) as answer:
         next(answer)
     assert recognizer.was_cancelled.wait(5)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_another_format_has_no_lines(at: Served) -> None:

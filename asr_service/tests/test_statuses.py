@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
-from common.pcm import wav_header
+from common.audio.pcm import wav_header
 from tests.support.fakes import FakeRecognizer
 from tests.support.statuses import (
     GUARDS,

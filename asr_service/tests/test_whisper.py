@@ -16,10 +16,10 @@ from asr_service.app.engine import RecognitionOptions
 from asr_service.app.generation import Said
 from asr_service.app.weights import resolve
 from asr_service.app.whisper import WhisperEngine, left_of, parts_of, to_segments
-from common.audio import Samples, encode_s16le
+from common.audio.pcm import PcmFormat
+from common.audio.samples import Samples, encode_s16le
 from common.errors import UndecodableAudio
-from common.pcm import PcmFormat
-from common.protocol import Transcript
+from common.protocol.recognition import Transcript
 from common.settings import SettingsError
 from tts_service.app.engines.hibari import HibariEngine
 from tts_service.app.utterance import SpeechOptions, utter

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from asr_service.app.windows import PADDING_S, PIECE_S, Span, frames_to_encode, pieces
-from common.audio import Samples, decode_s16le
+from common.audio.samples import Samples, decode_s16le
 from tts_service.app.engines.hibari import HibariEngine
 from tts_service.app.utterance import SpeechOptions, utter
 

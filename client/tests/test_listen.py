@@ -16,8 +16,8 @@ from client import BrokenOff, Lost, Refused, Retry, SpeechClient, Unavailable
 from client.tests.conftest import HttpServer, WsServer
 from client.tests.session_server import Side
 from client.tests.using import busy_door, run, until
-from common.protocol_session import Failure, GoAway
-from common.protocol_stt import Event, Final, Partial, SpeechEnd, SpeechStart
+from common.protocol.live import Event, Final, Partial, SpeechEnd, SpeechStart
+from common.protocol.session import Failure, GoAway
 
 SEGMENT = {"start_ms": 0, "end_ms": 900, "text": "Hello."}
 

@@ -14,7 +14,7 @@ from client import echo_bytes, transcribe
 from client.errors import BadInput, BrokenOff, NoSpeech, Refused, ServerAway
 from client.tests.conftest import HttpServer
 from client.wav import Recording
-from common.protocol import Segment, Word
+from common.protocol.recognition import Segment, Word
 
 RECORDING = Recording(b"\5\0" * 1600, 16000)
 SPEECH = b"\1\0" * 640

@@ -20,7 +20,7 @@ from client.errors import BrokenOff
 from client.stream_stt import listen, main, pieces_of
 from client.tests.conftest import WsServer
 from client.wav import WavFile
-from common.protocol_stt import Final, ListenEnd, Partial, SpeechStart
+from common.protocol.live import Final, ListenEnd, Partial, SpeechStart
 
 READY = {
     "type": "ready",

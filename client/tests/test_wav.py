@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from client.errors import BadInput, ClientError
 from client.wav import WavFile, read_wav
-from common.pcm import wav_header
+from common.audio.pcm import wav_header
 
 RATES_HZ = (4000, 8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000)
 SUBTYPES = {"PCM_U8": 2e-2, "PCM_16": 1e-4, "PCM_24": 1e-4, "PCM_32": 1e-4, "FLOAT": 1e-4}

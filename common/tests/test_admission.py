@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from common.admission import Admission
 from common.errors import Busy
+from common.server.admission import Admission
 
 
 def test_beyond_slots_and_queue_a_request_is_refused_at_once() -> None:

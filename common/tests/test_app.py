@@ -17,16 +17,16 @@ from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import Response
 from websockets.exceptions import InvalidStatus
 
-from common.app import create_app
-from common.body import read_body
-from common.disconnect import unless_gone
 from common.errors import Busy, SynthesisFailed
-from common.health import health_router
-from common.lifecycle import Lifecycle
-from common.request_id import current_request_id
+from common.server.app import create_app
+from common.server.body import read_body
+from common.server.disconnect import cancel_on_disconnect
+from common.server.health import health_router
+from common.server.lifecycle import Lifecycle
+from common.server.request_id import current_request_id
+from common.server.streaming import AudioStream
+from common.server.websocket import refuse
 from common.settings import CommonSettings
-from common.streaming import AudioStream
-from common.websocket import refuse
 from tests.support.server import Served, served
 from tests.support.wire import open_ws
 
@@ -66,7 +66,7 @@ class Toy:
 
         @routes.get("/wait")
         async def wait(request: Request) -> Response:
-            return await unless_gone(request, self.work())
+            return await cancel_on_disconnect(request, self.work())
 
         @routes.websocket("/refused")
         async def refused(websocket: WebSocket) -> None:

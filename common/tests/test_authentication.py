@@ -14,11 +14,11 @@ from fastapi import APIRouter, Request, WebSocket
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from common.app import create_app
-from common.authentication import CALLER
-from common.health import health_router
 from common.keys import BadKeys, parse_keys
-from common.lifecycle import Lifecycle
+from common.server.app import create_app
+from common.server.authentication import CALLER
+from common.server.health import health_router
+from common.server.lifecycle import Lifecycle
 from common.settings import CommonSettings, SettingsError, load_settings
 from tests.support.server import Served, served
 from tests.support.wire import open_ws

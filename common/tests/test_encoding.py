@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from common.audio import Samples
-from common.encoding import FADE_MS, AudioFormat
-from common.pcm import Encoding
+from common.audio.encoding import FADE_MS, AudioFormat
+from common.audio.pcm import Encoding
+from common.audio.samples import Samples
 
 ENCODINGS: list[Encoding] = ["pcm_s16le", "mulaw", "alaw"]
 TONE: Samples = np.full(8000, 0.5, np.float32)

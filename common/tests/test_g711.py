@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from common.audio import Samples
-from common.g711 import Law, decode_g711, encode_g711
+from common.audio.g711 import Law, decode_g711, encode_g711
+from common.audio.samples import Samples
 
 LAWS: list[Law] = ["mulaw", "alaw"]
 ALL_CODES = bytes(range(256))

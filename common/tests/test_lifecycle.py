@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from common.errors import Draining, Loading
-from common.lifecycle import Lifecycle
+from common.server.lifecycle import Lifecycle
 
 
 def test_nothing_begins_before_the_model_is_ready() -> None:

@@ -10,8 +10,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.audio.pcm import Chunker, PcmFormat, wav_header
 from common.errors import BadRequest, EmptyAudio
-from common.pcm import Chunker, PcmFormat, wav_header
 
 
 def test_a_body_of_whole_frames_passes() -> None:

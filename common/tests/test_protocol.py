@@ -3,7 +3,7 @@
 import pytest
 
 from common.errors import BadRequest, NotJson
-from common.protocol import END, parse_speak_request
+from common.protocol.speech import END, parse_speak_request
 
 
 def test_text_is_spoken_as_it_is() -> None:

@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from common.errors import BadRequest, QueueFull
-from common.protocol import validate
-from common.protocol_session import (
+from common.protocol.messages import validate
+from common.protocol.session import (
     Cancel,
     ClientMessage,
     Failure,

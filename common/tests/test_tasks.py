@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from common.tasks import until_first
+from common.server.tasks import until_first
 
 
 async def wait(log: list[str]) -> None:

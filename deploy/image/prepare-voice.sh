@@ -29,7 +29,7 @@ esac
 install() {
     PIP_EXTRA_INDEX_URL=${TORCH_INDEX_URL-} pip --python "$VENV/bin/python" install --no-input \
         --no-cache-dir --no-compile --disable-pip-version-check \
-        --constraint constraints-voices.txt "$@" ||
+        --constraint constraints/voices.txt "$@" ||
         refuse "What makes the voice $TTS_MODEL (torch, Coqui) could not be installed"
 }
 

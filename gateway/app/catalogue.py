@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from common.catalogue import LoadedModel, LoadedVoice, Models, Voices
 from common.errors import UpstreamFailed
+from common.protocol.catalogue import LoadedModel, LoadedVoice, Models, Voices
 from gateway.app.fleet import Fleet
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
-from common.protocol import Transcript
+from common.protocol.recognition import Transcript
 
 SPEECH_NONE = {"X-Speech": "none"}
 """Said of audio in which nobody speaks; the body is empty then."""

@@ -11,9 +11,6 @@ from urllib.parse import urlencode
 import httpx
 from fastapi import Request
 
-from common.admission import Admission
-from common.body import read_body
-from common.disconnect import unless_gone
 from common.errors import (
     BadRequest,
     Busy,
@@ -23,9 +20,12 @@ from common.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
-from common.lifecycle import Lifecycle
-from common.protocol import NDJSON, ListeningOptions
-from common.streaming import AudioStream
+from common.protocol.recognition import NDJSON, ListeningOptions
+from common.server.admission import Admission
+from common.server.body import read_body
+from common.server.disconnect import cancel_on_disconnect
+from common.server.lifecycle import Lifecycle
+from common.server.streaming import AudioStream
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams import OCTETS, Upstream, passed_headers
 
@@ -88,7 +88,7 @@ class Fleet:
             query=audio.described,
             timeout_s=self.settings.gateway_recognition_timeout_s,
         )
-        return await unless_gone(request, asking)
+        return await cancel_on_disconnect(request, asking)
 
     def lines(self, audio: Audio) -> Asking:
         """Segments as they are found."""
@@ -125,7 +125,7 @@ async def streamed(
 
     `translate` makes other bytes of them, of another `media_type`.
     """
-    answer = await unless_gone(request, held.enter_async_context(asking))
+    answer = await cancel_on_disconnect(request, held.enter_async_context(asking))
     headers = passed_headers(answer.headers) | dict(extra_headers)
     given = headers.pop("content-type", OCTETS)
     chunks = service.chunks(answer)

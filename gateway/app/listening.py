@@ -9,17 +9,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from common.disconnect import unless_gone
+from common.audio.pcm import MEDIA_TYPES, wav_header
 from common.errors import (
     EmptyAudio,
     RecognitionFailed,
     SynthesisFailed,
     UndecodableAudio,
 )
-from common.openapi import AUDIO, TRANSCRIPT, errors, file_body, pcm_body
-from common.pcm import MEDIA_TYPES, wav_header
-from common.protocol import EchoQuery, SttFileQuery, SttQuery, wants_lines
-from common.streaming import AudioStream
+from common.protocol.recognition import EchoQuery, SttFileQuery, SttQuery, wants_lines
+from common.server.disconnect import cancel_on_disconnect
+from common.server.openapi import AUDIO, TRANSCRIPT, errors, file_body, pcm_body
+from common.server.streaming import AudioStream
 from gateway.app import echo, transcripts
 from gateway.app.fleet import RELAYED, Audio, Fleet, streamed
 from gateway.app.overlap import echo_segments
@@ -52,7 +52,7 @@ def router(fleet: Fleet) -> APIRouter:
         )
         held.push_async_callback(spoken.aclose)
         # Awaited before the status is sent, so that what fails early has a status of its own.
-        first = await unless_gone(request, _next(spoken))
+        first = await cancel_on_disconnect(request, _next(spoken))
         if first is None:
             return Response(headers=echo.SPEECH_NONE, media_type=MEDIA_TYPES[query.fmt])
         if query.fmt == "wav":

@@ -12,9 +12,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.middleware import Middleware
 
-from common.app import create_app
-from common.health import Readiness, health_router
-from common.lifecycle import Lifecycle
+from common.server.app import create_app
+from common.server.health import Readiness, health_router
+from common.server.lifecycle import Lifecycle
 from common.settings import SettingsError, load_settings
 from gateway.app import listening, routes
 from gateway.app.catalogue import Catalogue

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter, ValidationError
 
 from common.errors import EmptyText, RecognitionFailed, UpstreamFailed
-from common.protocol import EndLine, ErrorLine, SegmentLine
+from common.protocol.recognition import EndLine, ErrorLine, SegmentLine
 from gateway.app.fleet import Asking
 from gateway.app.upstreams import Upstream, UpstreamAnswer
 

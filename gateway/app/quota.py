@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from common.authentication import CALLER
-from common.error_handlers import error_response
 from common.errors import RateLimited
 from common.logger import get_logger
-from common.websocket import refuse
+from common.server.authentication import CALLER
+from common.server.error_handlers import error_response
+from common.server.websocket import refuse
 
 if TYPE_CHECKING:
     from limits import RateLimitItemPerMinute
@@ -32,7 +32,7 @@ class Quota:
 
     def __init__(self, *, per_minute: int, at_a_time: int) -> None:
         self._at_a_time = at_a_time
-        self._under_way: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
         self._rate: RateLimitItemPerMinute | None = None
         if per_minute:
             # Only here: importing it takes a fifth of the gateway's start.
@@ -46,7 +46,7 @@ class Quota:
     @contextmanager
     def used_by(self, caller: str) -> Iterator[None]:
         """Count one request or session of `caller`. Raises `RateLimited`."""
-        if self._at_a_time and self._under_way[caller] >= self._at_a_time:
+        if self._at_a_time and self._in_flight[caller] >= self._at_a_time:
             raise RateLimited(
                 f"This key already has {self._at_a_time} requests and sessions under way, which is "
                 "as many as it may have.",
@@ -58,11 +58,11 @@ class Quota:
                 f"This key has used its {self._rate.amount} requests a minute.",
                 retry_after_s=max(1, math.ceil(free_at - time.time())),
             )
-        self._under_way[caller] += 1
+        self._in_flight[caller] += 1
         try:
             yield
         finally:
-            self._under_way[caller] -= 1
+            self._in_flight[caller] -= 1
 
 
 class QuotaMiddleware:

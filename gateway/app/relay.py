@@ -17,16 +17,16 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from common.boundary import FAULT
 from common.errors import Internal, SpeechError
-from common.lifecycle import Lifecycle
 from common.logger import get_logger
-from common.protocol_session import GoAway
-from common.tasks import until_first
-from common.websocket import GOING_AWAY, break_off, close
+from common.protocol.session import GoAway
+from common.server.error_boundary import FAULT
+from common.server.lifecycle import Lifecycle
+from common.server.tasks import until_first
+from common.server.websocket import GOING_AWAY, close, close_with_error
+from gateway.app.in_flight import InFlightTracker
 from gateway.app.settings import GatewaySettings
-from gateway.app.under_way import UnderWay
-from gateway.app.watched import Closed, WatchedUpstream
+from gateway.app.watched import Closed, UpstreamSocket
 
 log = get_logger(__name__)
 
@@ -43,15 +43,15 @@ class Relay:
         lifecycle: Lifecycle,
         settings: GatewaySettings,
         pong_timeout_s: float,
-        under_way: UnderWay,
+        in_flight: InFlightTracker,
     ) -> None:
         self._client = client
         stall_s = settings.gateway_stall_timeout_s
-        self._upstream = WatchedUpstream(upstream, name, stall_s, pong_timeout_s)
+        self._upstream = UpstreamSocket(upstream, name, stall_s, pong_timeout_s)
         self._lifecycle = lifecycle
         self._settings = settings
         self._work = ExitStack()
-        self._under_way = under_way
+        self._in_flight = in_flight
         self._idle = asyncio.Event()
         self._idle.set()
         self._sending_since = 0.0
@@ -73,11 +73,11 @@ class Relay:
                 log.debug("relay.client_left")
             except SpeechError as error:
                 log.warning("relay.broken_off", code=error.code)
-                await break_off(self._client, error, session=self._under_way.in_session)
+                await close_with_error(self._client, error, session=self._in_flight.in_session)
             except Exception as error:
                 log.error("relay.failed", exc_info=error)
                 fault = Internal(FAULT)
-                await break_off(self._client, fault, session=self._under_way.in_session)
+                await close_with_error(self._client, fault, session=self._in_flight.in_session)
 
     async def _to_upstream(self) -> None:
         """Returns when the client has gone."""
@@ -87,7 +87,7 @@ class Relay:
                 return
             text: str | None = message.get("text")
             if text is not None:
-                self._under_way.client_sent(text)
+                self._in_flight.client_sent(text)
                 self._note_work()
             await self._upstream.send(message["bytes"] if text is None else text)
 
@@ -97,17 +97,17 @@ class Relay:
             try:
                 frame = await receive()
             except ConnectionClosed as closed:
-                under_way = bool(self._under_way)
-                raise self._upstream.ending(closed, under_way=under_way) from None
+                in_flight = bool(self._in_flight)
+                raise self._upstream.ending(closed, in_flight=in_flight) from None
             self._sending_since = time.monotonic()
             if isinstance(frame, bytes):
                 await send({"type": "websocket.send", "bytes": frame})
-                if not self._under_way:
-                    self._under_way.service_sounded()
+                if not self._in_flight:
+                    self._in_flight.service_sounded()
                     self._note_work()
             else:
                 await send({"type": "websocket.send", "text": frame})
-                self._under_way.service_sent(frame)
+                self._in_flight.service_sent(frame)
                 self._note_work()
 
     async def _watch(self) -> None:
@@ -121,9 +121,9 @@ class Relay:
     async def _leave(self) -> None:
         """A session is told when the gateway leaves, and ends when nothing is under way in it."""
         await self._lifecycle.draining.wait()
-        if not self._under_way.in_session:
+        if not self._in_flight.in_session:
             await asyncio.Event().wait()  # the simple mode has no words for it
-        goaway = GoAway(deadline_ms=round(self._lifecycle.left_s * 1000))
+        goaway = GoAway(deadline_ms=round(self._lifecycle.drain_remaining_s * 1000))
         await self._client.send_text(goaway.frame())
         await self._idle.wait()
         raise Closed(GOING_AWAY, "shutting down")
@@ -133,9 +133,9 @@ class Relay:
 
         Raises `Draining`.
         """
-        if self._under_way and self._idle.is_set():
+        if self._in_flight and self._idle.is_set():
             self._work.enter_context(self._lifecycle.work())
             self._idle.clear()
-        elif not self._under_way:
+        elif not self._in_flight:
             self._work.close()
             self._idle.set()

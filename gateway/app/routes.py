@@ -9,15 +9,15 @@ from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import Response
 
 from common.errors import EmptyText, SpeechError, SynthesisFailed
-from common.openapi import AUDIO, errors, json_body
-from common.protocol import SpeechBody
-from common.websocket import refuse
+from common.protocol.speech import SpeechBody
+from common.server.openapi import AUDIO, errors, json_body
+from common.server.websocket import refuse
 from gateway.app.fleet import RELAYED, Fleet, streamed
+from gateway.app.in_flight import InFlightTracker, SpeechInFlightTracker
 from gateway.app.relay import Relay
-from gateway.app.under_way import SpeechUnderWay, UnderWay
 from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers
 from gateway.app.voice_loop import VoiceLoop
-from gateway.app.watched import WatchedUpstream
+from gateway.app.watched import UpstreamSocket
 
 
 def router(fleet: Fleet) -> APIRouter:
@@ -31,7 +31,7 @@ def router(fleet: Fleet) -> APIRouter:
         websocket: WebSocket,
         service: Upstream,
         path: str,
-        under_way: UnderWay,
+        in_flight: InFlightTracker,
         pong_timeout_s: float,
     ) -> None:
         """Have a replica of `service` answer; what it says of a refusal is the client's answer."""
@@ -44,7 +44,7 @@ def router(fleet: Fleet) -> APIRouter:
                 name=service.name,
                 lifecycle=fleet.lifecycle,
                 settings=fleet.settings,
-                under_way=under_way,
+                in_flight=in_flight,
                 pong_timeout_s=pong_timeout_s,
             ).run()
 
@@ -62,11 +62,11 @@ def router(fleet: Fleet) -> APIRouter:
 
     @routes.websocket("/ws/tts")
     async def ws_tts(websocket: WebSocket) -> None:
-        await relayed(websocket, tts, "/ws/tts", SpeechUnderWay(), pong_s)
+        await relayed(websocket, tts, "/ws/tts", SpeechInFlightTracker(), pong_s)
 
     @routes.websocket("/ws/stt")
     async def ws_stt(websocket: WebSocket) -> None:
-        await relayed(websocket, fleet.asr, "/ws/stt", UnderWay(), heard_pong_s)
+        await relayed(websocket, fleet.asr, "/ws/stt", InFlightTracker(), heard_pong_s)
 
     @routes.websocket("/ws/echo")
     async def ws_echo(websocket: WebSocket) -> None:
@@ -78,8 +78,8 @@ def router(fleet: Fleet) -> APIRouter:
             await websocket.accept()
             await VoiceLoop(
                 websocket,
-                ears=WatchedUpstream(ears, fleet.asr.name, stall_s, heard_pong_s),
-                voice=WatchedUpstream(voice, tts.name, stall_s, pong_s),
+                ears=UpstreamSocket(ears, fleet.asr.name, stall_s, heard_pong_s),
+                voice=UpstreamSocket(voice, tts.name, stall_s, pong_s),
                 lifecycle=fleet.lifecycle,
                 settings=fleet.settings,
             ).run()

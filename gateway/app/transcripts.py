@@ -6,7 +6,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from common.errors import UpstreamFailed
-from common.protocol import TRANSCRIPT_MEDIA_TYPES, Transcript, VerboseTranscript
+from common.protocol.recognition import TRANSCRIPT_MEDIA_TYPES, Transcript, VerboseTranscript
 
 _AS_JSON = TypeAdapter[Transcript | VerboseTranscript](Transcript | VerboseTranscript)
 _JSON = TRANSCRIPT_MEDIA_TYPES["json"]

@@ -20,12 +20,9 @@ from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed
 
-from common.boundary import FAULT
 from common.errors import BadRequest, Internal, SpeechError, UpstreamFailed
-from common.lifecycle import Lifecycle
 from common.logger import get_logger
-from common.protocol import parse_json_object
-from common.protocol_echo import (
+from common.protocol.echo import (
     EchoReady,
     EchoStart,
     EchoTranscript,
@@ -33,15 +30,18 @@ from common.protocol_echo import (
     parse_echo_command,
     parse_echo_start,
 )
-from common.protocol_session import Cancel, Close, GoAway, Ping, Ready, Speak
-from common.protocol_stt import Command, Final, ListenEnd, ListenReady
-from common.request_id import adopt, current_request_id
-from common.tasks import until_first
-from common.told_client import ToldClient
-from common.websocket import GOING_AWAY, NORMAL, SERVICE_RESTART, break_off, close
+from common.protocol.live import Command, Final, ListenEnd, ListenReady
+from common.protocol.messages import parse_json_object
+from common.protocol.session import Cancel, Close, GoAway, Ping, Ready, Speak
+from common.server.error_boundary import FAULT
+from common.server.lifecycle import Lifecycle
+from common.server.request_id import adopt, current_request_id
+from common.server.tasks import until_first
+from common.server.websocket import GOING_AWAY, NORMAL, SERVICE_RESTART, close, close_with_error
+from common.server.websocket_sender import WebSocketSender
+from gateway.app.in_flight import SpeechInFlightTracker
 from gateway.app.settings import GatewaySettings
-from gateway.app.under_way import SpeechUnderWay
-from gateway.app.watched import Closed, WatchedUpstream
+from gateway.app.watched import Closed, UpstreamSocket
 
 log = get_logger(__name__)
 
@@ -59,13 +59,13 @@ class VoiceLoop:
         self,
         client: WebSocket,
         *,
-        ears: WatchedUpstream,
-        voice: WatchedUpstream,
+        ears: UpstreamSocket,
+        voice: UpstreamSocket,
         lifecycle: Lifecycle,
         settings: GatewaySettings,
     ) -> None:
         self._client = client
-        self._told = ToldClient(client, settings.idle_timeout_s)
+        self._told = WebSocketSender(client, settings.idle_timeout_s)
         self._ears = ears
         self._voice = voice
         self._lifecycle = lifecycle
@@ -74,7 +74,7 @@ class VoiceLoop:
         """What the client sent before both were ready."""
         self._voice_idle_s = 0.0
         """After this time without a message, the voice would be idle."""
-        self._speaking = SpeechUnderWay()
+        self._speaking = SpeechInFlightTracker()
         self._held: list[Final] = []
         """What is final and not spoken yet: it is so only for its length."""
         self._heard: ListenEnd | None = None
@@ -102,10 +102,10 @@ class VoiceLoop:
             log.debug("loop.client_left")
         except SpeechError as error:
             log.info("loop.broken_off", code=error.code)
-            await break_off(self._client, error, session=True)
+            await close_with_error(self._client, error, session=True)
         except Exception as error:
             log.error("loop.failed", exc_info=error)
-            await break_off(self._client, Internal(FAULT), session=True)
+            await close_with_error(self._client, Internal(FAULT), session=True)
 
     async def _watch_client(self) -> None:
         await self._told.watch()
@@ -156,25 +156,25 @@ class VoiceLoop:
         self._speaking.client_sent(asked_to_speak)
         await self._voice.send(asked_to_speak)
         await self._ears.send(start.to_listen().model_copy(update=own).model_dump_json())
-        hears = self._ears.fitting(ListenReady, await self._answer_of(self._ears))
-        speaks = self._voice.fitting(Ready, await self._answer_of(self._voice))
+        hears = self._ears.parse_as(ListenReady, await self._answer_of(self._ears))
+        speaks = self._voice.parse_as(Ready, await self._answer_of(self._voice))
         ready = EchoReady(
             **dict(hears),
             voice=Voice(model=speaks.model, audio=speaks.audio),
         ).model_copy(update={**own, "ignored": ignored})
         self._voice_idle_s = speaks.limits.idle_timeout_s
-        await self._told.tell(ready)
+        await self._told.send_message(ready)
 
-    async def _answer_of(self, upstream: WatchedUpstream) -> dict[str, Any]:
+    async def _answer_of(self, upstream: UpstreamSocket) -> dict[str, Any]:
         """The `ready` of an upstream; if it refuses, the client is told so in its words."""
         try:
             frame = await upstream.receive()
-            message = upstream.parsed(frame)
+            message = upstream.parse(frame)
             if message.get("type") == "error":
                 await self._told.send(frame)
                 await upstream.receive()
         except ConnectionClosed as closed:
-            raise upstream.ending(closed, under_way=True) from None
+            raise upstream.ending(closed, in_flight=True) from None
         return message
 
     # --- from the three ---
@@ -196,7 +196,7 @@ class VoiceLoop:
             try:
                 await self._obey(parse_echo_command(value).type)
             except BadRequest as error:
-                await self._told.complain(error)
+                await self._told.send_error(error)
 
     async def _obey(self, command: str) -> None:
         if command == "cancel":
@@ -209,28 +209,28 @@ class VoiceLoop:
             try:
                 frame = await self._ears.receive()
             except ConnectionClosed as closed:
-                ending = self._ears.ending(closed, under_way=self._heard is None)
+                ending = self._ears.ending(closed, in_flight=self._heard is None)
                 if isinstance(ending, Closed) and self._heard is not None:
                     await self._all_heard(ending)
                     await asyncio.Event().wait()
                 raise ending from None
-            message = self._ears.parsed(frame)
+            message = self._ears.parse(frame)
             kind = message.get("type")
             if kind == "end":
-                self._heard = self._ears.fitting(ListenEnd, message)
+                self._heard = self._ears.parse_as(ListenEnd, message)
                 continue
             if kind == "speech_start" or (kind == "partial" and message.get("text")):
                 await self._interrupt()
             await self._told.send(frame)
             if kind == "final":
-                await self._take(self._ears.fitting(Final, message))
+                await self._take(self._ears.parse_as(Final, message))
 
     async def _from_voice(self) -> None:
         while True:
             try:
                 frame = await self._voice.receive()
             except ConnectionClosed as closed:
-                ending = self._voice.ending(closed, under_way=bool(self._speaking))
+                ending = self._voice.ending(closed, in_flight=bool(self._speaking))
                 if not isinstance(ending, Closed) or ending.code not in _IN_ORDER:
                     raise ending from None
                 await self._voice_gone(ending)
@@ -239,7 +239,7 @@ class VoiceLoop:
                 await self._told.send(frame)
                 continue
             self._speaking.service_sent(frame)
-            if self._voice.parsed(frame).get("type") != "pong":
+            if self._voice.parse(frame).get("type") != "pong":
                 await self._told.send(frame)
 
     # --- what follows from it ---
@@ -258,7 +258,7 @@ class VoiceLoop:
         self._held = []
         if self._voice_closed is not None:
             gone = UpstreamFailed("The voice has left; this is not spoken.")
-            await self._told.complain(gone, of=id_)
+            await self._told.send_error(gone, of=id_)
             return
         spoken = Speak(type="speak", id=id_, text=text).model_dump_json()
         self._speaking.client_sent(spoken)
@@ -298,7 +298,7 @@ class VoiceLoop:
         assert self._voice_closed is not None
         heard = self._heard
         self._over = True
-        await self._told.tell(
+        await self._told.send_message(
             EchoTranscript(audio_ms=heard.audio_ms, text=heard.text, segments=heard.segments)
         )
         if self._lifecycle.draining.is_set():
@@ -308,7 +308,9 @@ class VoiceLoop:
     async def _leave(self) -> None:
         """When the gateway leaves: say so, hear and say what was said until now, and end."""
         await self._lifecycle.draining.wait()
-        await self._told.tell(GoAway(deadline_ms=round(self._lifecycle.left_s * 1000)))
+        await self._told.send_message(
+            GoAway(deadline_ms=round(self._lifecycle.drain_remaining_s * 1000))
+        )
         await self._hear_no_more()
         await asyncio.Event().wait()
 

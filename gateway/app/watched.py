@@ -15,8 +15,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from common.errors import SpeechError, UpstreamFailed, UpstreamTimeout
-from common.protocol import parse_json_object
-from common.websocket import GOING_AWAY, NO_STATUS, NORMAL, SERVICE_RESTART
+from common.protocol.messages import parse_json_object
+from common.server.websocket import GOING_AWAY, NO_STATUS, NORMAL, SERVICE_RESTART
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,7 +29,7 @@ class Closed(Exception):
         self.code, self.reason = code, reason
 
 
-class WatchedUpstream:
+class UpstreamSocket:
     """`watch` runs beside whoever calls `receive`.
 
     It is asked after a silence of `stall_timeout_s`, and has `pong_timeout_s` to answer.
@@ -67,27 +67,27 @@ class WatchedUpstream:
         finally:
             self._waiting_since = None
 
-    def parsed(self, frame: str | bytes) -> dict[str, Any]:
+    def parse(self, frame: str | bytes) -> dict[str, Any]:
         """A frame as a message. Raises `UpstreamFailed` if it is none."""
         try:
             return parse_json_object(frame)
         except SpeechError:
-            raise self.nonsense() from None
+            raise self.protocol_error() from None
 
-    def fitting(self, kind: type[M], message: dict[str, Any]) -> M:
+    def parse_as(self, kind: type[M], message: dict[str, Any]) -> M:
         """A message as a `kind`. Raises `UpstreamFailed` if it does not fit."""
         try:
             return kind.model_validate(message)
         except ValidationError:
-            raise self.nonsense() from None
+            raise self.protocol_error() from None
 
-    def nonsense(self) -> UpstreamFailed:
+    def protocol_error(self) -> UpstreamFailed:
         return UpstreamFailed(f"The {self.name} service gave an answer that makes no sense.")
 
-    def ending(self, closed: ConnectionClosed, *, under_way: bool) -> Closed | UpstreamFailed:
-        """What the end of the connection means; `under_way`: whether it was done by then."""
+    def ending(self, closed: ConnectionClosed, *, in_flight: bool) -> Closed | UpstreamFailed:
+        """What the end of the connection means; `in_flight`: whether it was done by then."""
         rcvd = closed.rcvd
-        if rcvd is None or (under_way and rcvd.code in (NORMAL, GOING_AWAY, SERVICE_RESTART)):
+        if rcvd is None or (in_flight and rcvd.code in (NORMAL, GOING_AWAY, SERVICE_RESTART)):
             return UpstreamFailed(f"The {self.name} service went away before it was done.")
         return Closed(NORMAL if rcvd.code == NO_STATUS else rcvd.code, rcvd.reason)
 

@@ -157,7 +157,7 @@ def test_a_client_that_leaves_mid_stream_stops_the_voice_behind(
         next(answer.iter_raw())
     assert voice.closed.wait(5)
     wait_for(lambda: voice.open_generators == 0)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_health_says_what_it_knows_of_the_others(serve: Serve, asr: Served) -> None:

@@ -106,7 +106,7 @@ def test_work_goes_to_the_one_with_least_to_do(fleet: Fleet) -> None:
             ws = sessions.enter_context(open_ws(f"{at.ws}/ws/tts"))
             ws.send('{"text": "Hello"}')
         for replica in fleet.served.values():
-            wait_for(lambda r=replica: r.app.state.lifecycle.under_way == 2)  # type: ignore[misc]
+            wait_for(lambda r=replica: r.app.state.lifecycle.in_flight == 2)  # type: ignore[misc]
         for voice in fleet.voices.values():
             voice.gate.set()
 
@@ -124,10 +124,10 @@ def test_a_full_one_sends_its_client_to_another_and_busy_is_said_when_all_are(
         ExitStack() as stack,
     ):
         behind.send('{"text": "Hello"}')
-        wait_for(lambda: fleet.served["127.0.0.2"].app.state.lifecycle.under_way == 1)
+        wait_for(lambda: fleet.served["127.0.0.2"].app.state.lifecycle.in_flight == 1)
         ws = stack.enter_context(open_ws(f"{at.ws}/ws/tts"))
         ws.send('{"text": "Hello"}')
-        wait_for(lambda: fleet.served["127.0.0.3"].app.state.lifecycle.under_way == 1)
+        wait_for(lambda: fleet.served["127.0.0.3"].app.state.lifecycle.in_flight == 1)
         refused = fleet.post()
         assert error_of(refused) == (503, "busy")
         assert refused.headers["Retry-After"]
@@ -135,7 +135,7 @@ def test_a_full_one_sends_its_client_to_another_and_busy_is_said_when_all_are(
         read_utterance(ws)
         # The first is still full: all of these can only be served by the second.
         for _ in range(4):
-            wait_for(lambda: fleet.served["127.0.0.3"].app.state.lifecycle.under_way == 0)
+            wait_for(lambda: fleet.served["127.0.0.3"].app.state.lifecycle.in_flight == 0)
             assert fleet.post().status_code == 200
         one.gate.set()
 

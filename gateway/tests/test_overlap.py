@@ -165,7 +165,7 @@ def test_recognition_that_fails_later_breaks_the_echo_off(
     stepwise.allow(2)
     with echoing(at, SECOND + FAILS) as answer:
         assert_broken_off_after(answer, spoken(FIRST))
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_a_voice_that_refuses_the_rest_breaks_the_echo_off(
@@ -198,7 +198,7 @@ def test_a_client_that_leaves_frees_the_recognizer(
     with echoing(at, SECOND * 3) as answer:
         next(answer.iter_raw())
     assert stepwise.was_cancelled.wait(5)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
     wait_for(lambda: voice.open_generators == 0)
 
 
@@ -210,9 +210,9 @@ def test_a_client_that_leaves_frees_the_voice(
         chunks = answer.iter_raw()
         next(chunks)
         voice.gate.clear()
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
     voice.gate.set()
-    wait_for(lambda: tts.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: tts.app.state.lifecycle.in_flight == 0)
     wait_for(lambda: voice.open_generators == 0)
 
 
@@ -223,7 +223,7 @@ def test_a_client_that_leaves_before_the_first_segment_frees_the_recognizer(
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(url, content=SECOND, timeout=0.3)
     assert stepwise.was_cancelled.wait(5)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_a_recognizer_that_dies_is_named(serve_gateway: Serve, tts: Served) -> None:

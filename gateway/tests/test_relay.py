@@ -108,7 +108,7 @@ def test_a_client_that_leaves_stops_the_voice_behind(
         ws.send(json.dumps({"text": "A sentence. " * 300}))
         wait_for(lambda: voice.open_generators == 1)
     lifecycles = [at.app.state.lifecycle, tts.app.state.lifecycle]
-    wait_for(lambda: all(lifecycle.under_way == 0 for lifecycle in lifecycles))
+    wait_for(lambda: all(lifecycle.in_flight == 0 for lifecycle in lifecycles))
     voice.gate.set()
     assert voice.closed.wait(5)
     assert voice.steps <= 3
@@ -147,7 +147,7 @@ def test_a_reader_that_takes_nothing_is_given_up(serve: Serve, voice: FakeVoice)
         for _ in range(40):
             ws.send(json.dumps({"text": "A sentence of words. " * 230}))
         ws.recv(10)
-        wait_for(lambda: at.app.state.lifecycle.under_way == 0, 20)
+        wait_for(lambda: at.app.state.lifecycle.in_flight == 0, 20)
     wait_for(lambda: voice.open_generators == 0)
 
 
@@ -159,7 +159,7 @@ def test_an_utterance_under_way_is_finished_when_the_gateway_leaves(
     voice.gate.clear()
     with open_ws(f"{at.ws}/ws/tts") as speaking, open_ws(f"{at.ws}/ws/tts") as idle:
         speaking.send('{"text": "Hello world"}')
-        wait_for(lambda: lifecycle.under_way == 1)
+        wait_for(lambda: lifecycle.in_flight == 1)
         lifecycle.state = "draining"
         idle.send('{"text": "Too late"}')
         message, closed_with = closing_of(idle)
@@ -169,5 +169,5 @@ def test_an_utterance_under_way_is_finished_when_the_gateway_leaves(
         assert refusal.value.response.status_code == 503
         voice.gate.set()
         assert read_utterance(speaking).closing == '{"type":"end"}'
-        wait_for(lambda: lifecycle.under_way == 0)
+        wait_for(lambda: lifecycle.in_flight == 0)
     assert httpx.get(f"{at.http}/readyz").json()["status"] == "draining"

@@ -88,9 +88,9 @@ def test_a_client_that_leaves_stops_the_recognition_behind(
         ws.send('{"type": "start"}')
         ws.send(spoken(*range(1, 10)))
         assert recognizer.entered.wait(5)
-        assert at.app.state.lifecycle.under_way == 1
+        assert at.app.state.lifecycle.in_flight == 1
     assert recognizer.was_cancelled.wait(5)
-    wait_for(lambda: asr.app.state.lifecycle.under_way == at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: asr.app.state.lifecycle.in_flight == at.app.state.lifecycle.in_flight == 0)
 
 
 def test_a_session_is_under_way_until_its_end_also_after_an_error_that_is_not_fatal(
@@ -103,13 +103,13 @@ def test_a_session_is_under_way_until_its_end_also_after_an_error_that_is_not_fa
         ws.send('{"type": "dance"}')
         assert [json.loads(ws.recv(10))["type"] for _ in range(2)] == ["ready", "error"]
         ws.send(spoken(1))
-        assert lifecycle.under_way == 1
+        assert lifecycle.in_flight == 1
         lifecycle.state = "draining"
         ws.send('{"type": "finish"}')
         while json.loads(ws.recv(10))["type"] != "end":
             pass
         assert close_of(ws) == (1000, "")
-    wait_for(lambda: lifecycle.under_way == 0)
+    wait_for(lambda: lifecycle.in_flight == 0)
 
 
 def test_a_service_that_goes_away_is_told_as_upstream_failed(

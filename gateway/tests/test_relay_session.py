@@ -34,7 +34,7 @@ def test_a_session_is_the_same_straight_and_through_the_gateway(serve: Serve, tt
             heard.append((first, second, close_of(session.ws)))
     assert heard[0] == heard[1]
     assert heard[1][2] == (1000, "")
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_one_request_id_names_the_session_everywhere(serve: Serve) -> None:
@@ -86,7 +86,7 @@ def test_errors_and_pings_are_relayed_and_are_no_work(serve: Serve) -> None:
         assert session.read_until("error")["fatal"] is False
         session.send("ping", nonce="n")
         assert session.read() == {"type": "pong", "nonce": "n"}
-        assert at.app.state.lifecycle.under_way == 0
+        assert at.app.state.lifecycle.in_flight == 0
 
 
 def test_a_quiet_session_is_kept_and_an_idle_one_ends_as_the_service_says(
@@ -132,8 +132,8 @@ def test_a_leaving_gateway_says_so_and_lets_the_utterance_finish(serve: Serve, t
         speaking.send("finish", "u1")
         assert speaking.read_until("end")["reason"] == "done"
         assert close_of(speaking.ws) == (1001, "shutting down")
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
-    wait_for(lambda: tts.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
+    wait_for(lambda: tts.app.state.lifecycle.in_flight == 0)
 
 
 def test_a_client_that_leaves_stops_the_voice_behind(
@@ -144,8 +144,8 @@ def test_a_client_that_leaves_stops_the_voice_behind(
     with open_session(at.ws) as session:
         session.send("speak", "u1", text="A sentence. " * 300)
         wait_for(lambda: voice.open_generators == 1)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
-    wait_for(lambda: tts.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
+    wait_for(lambda: tts.app.state.lifecycle.in_flight == 0)
     voice.gate.set()
     assert voice.closed.wait(5)
     assert voice.steps <= 3

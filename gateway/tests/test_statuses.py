@@ -12,8 +12,8 @@ import pytest
 
 from asr_service.app.main import build as build_asr
 from asr_service.app.settings import AsrSettings
+from common.audio.pcm import wav_header
 from common.errors import Internal
-from common.pcm import wav_header
 from gateway.app.main import build
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams import new_http_client

@@ -17,8 +17,8 @@ from websockets.sync.client import ClientConnection
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
 from client import SpeechClient
-from common.protocol_session import Begin, End
-from common.protocol_stt import Final
+from common.protocol.live import Final
+from common.protocol.session import Begin, End
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import closed_port, cut, stall, upstream, websocket_then
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice
@@ -236,9 +236,9 @@ def test_a_client_that_leaves_leaves_nothing_behind(
     at = serve()
     with open_loop(at) as loop:
         speak_long(loop, voice)
-        assert at.app.state.lifecycle.under_way == 1
+        assert at.app.state.lifecycle.in_flight == 1
     lifecycles = [served_.app.state.lifecycle for served_ in (at, asr, tts)]
-    wait_for(lambda: all(lifecycle.under_way == 0 for lifecycle in lifecycles))
+    wait_for(lambda: all(lifecycle.in_flight == 0 for lifecycle in lifecycles))
     voice.gate.set()
     wait_for(lambda: voice.open_generators == 0)
 
@@ -252,7 +252,7 @@ def test_an_upstream_that_talks_nonsense_is_told_as_failed(
     with open_loop(at) as loop:
         message, closed_with = closing_of(loop.ws)
     assert (message["code"], closed_with) == ("upstream_failed", 1011)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_a_leaving_gateway_hears_and_says_what_was_said(serve: Serve, tts: Served) -> None:

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from common.protocol_session import Audio, Limits, Ready
-from common.protocol_stt import ListenAudio, ListenLimits, ListenReady
+from common.protocol.live import ListenAudio, ListenLimits, ListenReady
+from common.protocol.session import Audio, Limits, Ready
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import hang, ready_but, stall, text_frame, upstream, websocket_then
 from gateway.tests.test_voice_loop import open_loop
@@ -83,7 +83,7 @@ def tasks_of(at: Served) -> int:
 
 def assert_nothing_is_left(at: Served, *others: Served, tasks: int) -> None:
     apps = [served_.app for served_ in (at, *others)]
-    wait_for(lambda: all(app.state.lifecycle.under_way == 0 for app in apps), SOON_S)
+    wait_for(lambda: all(app.state.lifecycle.in_flight == 0 for app in apps), SOON_S)
     wait_for(lambda: tasks_of(at) <= tasks, SOON_S)
     # There is one place, and it is free.
     with open_ws(f"{at.ws}/ws/echo"):
@@ -126,6 +126,6 @@ def test_a_client_that_vanishes_meanwhile_leaves_nothing_behind(
     tasks = tasks_of(at)
     with open_loop(at) as loop:
         loop.speak(spoken(1, 2, 3))
-        wait_for(lambda: at.app.state.lifecycle.under_way == 1)
+        wait_for(lambda: at.app.state.lifecycle.in_flight == 1)
         loop.ws.socket.shutdown(socket.SHUT_RDWR)
         assert_nothing_is_left(at, asr, tts, tasks=tasks)

@@ -14,8 +14,8 @@ from asr_service.app.engine import (
     RecognitionOptions,
     Window,
 )
-from common.audio import Samples
-from common.protocol import Segment, Word
+from common.audio.samples import Samples
+from common.protocol.recognition import Segment, Word
 from tts_service.app.engines.base import NOBODY, Listener, Notice, SynthesisError
 
 SAMPLES_PER_CHARACTER = 800

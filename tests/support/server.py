@@ -15,7 +15,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
-from common.serve import bind, uvicorn_config
+from common.server.serve import bind, uvicorn_config
 from tests.support.wire import wait_for
 
 

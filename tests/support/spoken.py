@@ -14,8 +14,8 @@ import numpy as np
 
 from asr_service.app.engine import SAMPLE_RATE_HZ, Window
 from asr_service.app.live.vad import FRAME_SAMPLES, Probabilities
-from common.audio import Samples
-from common.protocol import Segment, Word
+from common.audio.samples import Samples
+from common.protocol.recognition import Segment, Word
 from tests.support.fakes import FakeRecognizer
 
 WORD_SAMPLES, GAP_SAMPLES = 1600, 320

@@ -12,8 +12,8 @@ from asr_service.app.engine import (
     RecognitionOptions,
     Window,
 )
-from common.audio import Samples
-from common.protocol import Segment, Word
+from common.audio.samples import Samples
+from common.protocol.recognition import Segment, Word
 
 
 @dataclass

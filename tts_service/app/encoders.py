@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from anyio import to_thread
 
+from common.audio.pcm import BYTES_PER_SAMPLE, Compressed, SpeechFormat
 from common.errors import BadRequest
-from common.pcm import BYTES_PER_SAMPLE, Compressed, SpeechFormat
 
 SLICE_S = 0.25
 """Encoded at a time, a few ms of work: a piece of several seconds need not be done to be sent."""

@@ -8,9 +8,7 @@ from contextlib import AsyncExitStack
 from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import Response
 
-from common.body import read_body
-from common.catalogue import Voices
-from common.disconnect import unless_gone
+from common.audio.pcm import MEDIA_TYPES, wav_header
 from common.errors import (
     BadRequest,
     Busy,
@@ -21,11 +19,14 @@ from common.errors import (
     SynthesisFailed,
     TooLarge,
 )
-from common.openapi import AUDIO, errors, json_body
-from common.pcm import MEDIA_TYPES, wav_header
-from common.protocol import SpeechBody, parse_json_object, validate
-from common.streaming import AudioStream
-from common.websocket import refuse
+from common.protocol.catalogue import Voices
+from common.protocol.messages import parse_json_object, validate
+from common.protocol.speech import SpeechBody
+from common.server.body import read_body
+from common.server.disconnect import cancel_on_disconnect
+from common.server.openapi import AUDIO, errors, json_body
+from common.server.streaming import AudioStream
+from common.server.websocket import refuse
 from tts_service.app.encoders import compressed, encode
 from tts_service.app.service import SpeechService
 from tts_service.app.session import converse
@@ -66,14 +67,14 @@ def router(service: SpeechService) -> APIRouter:
         codec = compressed(body.format, options.sample_rate_hz)
         async with AsyncExitStack() as held:
             speaking = held.enter_async_context(service.speak(body.text, options))
-            stream: AsyncIterator[bytes] = await unless_gone(request, speaking)
+            stream: AsyncIterator[bytes] = await cancel_on_disconnect(request, speaking)
             if codec is not None:
                 encoded = encode(stream, codec, options.sample_rate_hz)
                 held.push_async_callback(encoded.aclose)
                 stream = encoded
             # The first audio is awaited before the status is sent, so that what fails early fails
             # with a status of its own.
-            first = await unless_gone(request, _next(stream))
+            first = await cancel_on_disconnect(request, _next(stream))
             length: int | None = None
             if body.format == "wav":
                 if service.makes_in_one_step(body.text):

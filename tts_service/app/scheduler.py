@@ -20,9 +20,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Generator
 from typing import Any, Protocol, TypeVar
 
-from common.boundary import FAULT
 from common.errors import Internal, SpeechError
 from common.logger import get_logger
+from common.server.error_boundary import FAULT
 from tts_service.app.feed import Gap
 
 log = get_logger(__name__)

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from common.admission import Admission
-from common.catalogue import LoadedVoice
 from common.errors import EmptyText, TooLarge
-from common.lifecycle import Lifecycle
 from common.logger import get_logger
+from common.protocol.catalogue import LoadedVoice
+from common.server.admission import Admission
+from common.server.lifecycle import Lifecycle
 from tts_service.app.engines.base import Engine, Listener, Notice
 from tts_service.app.feed import TextFeed
 from tts_service.app.scheduler import Scheduler, Stream

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from common.pcm import SampleRateHz
+from common.audio.pcm import SampleRateHz
 from common.settings import CommonSettings
 
 

@@ -11,10 +11,10 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from common.audio import Samples, StreamResampler
-from common.encoding import AudioFormat
+from common.audio.encoding import AudioFormat
+from common.audio.pcm import Encoding
+from common.audio.samples import Samples, StreamResampler
 from common.errors import EmptyText, SynthesisFailed
-from common.pcm import Encoding
 from tts_service.app.engines.base import NOBODY, Engine, Listener, Notice, SynthesisError
 from tts_service.app.feed import Gap
 from tts_service.app.text import Piece, split

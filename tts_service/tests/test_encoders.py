@@ -15,9 +15,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from common.audio import resample
+from common.audio.pcm import MEDIA_TYPES, Compressed
+from common.audio.samples import resample
 from common.errors import BadRequest
-from common.pcm import MEDIA_TYPES, Compressed
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice
 from tests.support.wire import wait_for
 from tts_service.app.encoders import Encoder, compressed, encode

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from common.g711 import Law, decode_g711
+from common.audio.g711 import Law, decode_g711
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice, tone_of
 from tests.support.server import served
 from tests.support.wire import open_ws, wait_for
@@ -158,7 +158,7 @@ def test_a_client_that_leaves_before_the_first_audio_stops_the_voice(
     voice.gate.clear()
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{at.http}/api/tts", json={"text": "A sentence. " * 300}, timeout=0.3)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
     voice.gate.set()
     assert voice.closed.wait(5)
     assert voice.steps == 1

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from common.audio.pcm import PcmFormat
 from common.errors import Internal, SynthesisFailed
-from common.pcm import PcmFormat
 from tests.support.wire import wait_for
 from tts_service.app.feed import Gap
 from tts_service.app.scheduler import Scheduler, Stream

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.encoding import AudioFormat
-from common.pcm import Encoding
+from common.audio.encoding import AudioFormat
+from common.audio.pcm import Encoding
 from tests.support.fakes import FakeVoice, audio_ms, tone_of
 from tests.support.server import Served
 from tests.support.session import open_session

@@ -57,7 +57,7 @@ def test_an_utterance_whose_text_never_ends_is_ended_with_the_idle_session(serve
         session.send("text", "u1", text="Hello and")
         assert session.read_until("end")["reason"] == "cancelled"
         assert close_of(session.ws)[0] == 1001
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_work_is_not_idleness(serve: Serve, voice: FakeVoice) -> None:
@@ -84,7 +84,7 @@ def test_a_client_that_leaves_stops_the_voice(serve: Serve, voice: FakeVoice) ->
         session.send("speak", "u1", text="A sentence. " * 300)
         session.send("text", "u2", text="A sentence. ")
         wait_for(lambda: voice.open_generators == 1)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
     voice.gate.set()
     assert voice.closed.wait(5)
     assert voice.steps <= 3
@@ -97,7 +97,7 @@ def test_a_reader_that_takes_nothing_is_given_up(serve: Serve, voice: FakeVoice)
         ws.send(json.dumps({"type": "speak", "id": "u", "text": "A sentence of words. " * 4280}))
         ws.recv(10)
         assert voice.closed.wait(20)
-        wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+        wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_a_leaving_server_says_so_and_finishes_what_it_has(serve: Serve, voice: FakeVoice) -> None:
@@ -116,7 +116,7 @@ def test_a_leaving_server_says_so_and_finishes_what_it_has(serve: Serve, voice: 
         assert session.read_until("end", "u1")["audio_ms"] == audio_ms("Hello world.")
         assert session.read_until("end", "u2")["reason"] == "done"
         assert close_of(session.ws) == (1001, "shutting down")
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_what_is_not_done_by_the_deadline_is_cancelled(serve: Serve) -> None:
@@ -181,4 +181,4 @@ def test_any_order_of_messages_comes_to_an_orderly_end(serve: Serve, delay_ms: i
             assert set(session.rules.ended) <= named <= set(session.rules.ended) | refused
 
     check()
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)

@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from common.encoding import AudioFormat
+from common.audio.encoding import AudioFormat
 from common.errors import BadRequest, NotJson, SpeechError, SynthesisFailed
-from common.protocol_session import (
+from common.protocol.session import (
     Cancel,
     ClientMessage,
     Close,

@@ -145,7 +145,7 @@ def test_a_client_that_leaves_stops_the_voice(serve: Serve, voice: FakeVoice) ->
     with open_ws(f"{at.ws}/ws/tts") as ws:
         ws.send(json.dumps({"text": "A sentence. " * 300}))
         wait_for(lambda: voice.open_generators == 1)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
     voice.gate.set()
     assert voice.closed.wait(5)
     assert voice.steps <= 3
@@ -224,4 +224,4 @@ def test_a_reader_that_takes_nothing_is_given_up(serve: Serve, voice: FakeVoice)
         ws.send(json.dumps({"text": "A sentence of words. " * 4280}))
         ws.recv(10)
         assert voice.closed.wait(20)
-        wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+        wait_for(lambda: at.app.state.lifecycle.in_flight == 0)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from common.protocol import Segment
+from common.protocol.recognition import Segment
 
 _TRAILING = re.compile(r"[\W_]+$")
 _ECHO_MS = 300

@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
-from common.audio import Samples
+from common.audio.samples import Samples
 
 
 class Buffer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asr_service.app.live.agreement import HeardWord, segments_of, text_of
-from common.protocol import Segment
-from common.protocol_stt import Final, ListenEnd, Reason
+from common.protocol.live import Final, ListenEnd, Reason
+from common.protocol.recognition import Segment
 
 
 class Finals:

@@ -13,7 +13,7 @@ from asr_service.app.live.intake import Frame, Intake
 from asr_service.app.live.listener import Listener
 from asr_service.app.live.recognizing import Recognizing
 from asr_service.app.live.service import LiveService
-from common.protocol_stt import Event, ListenAudio, ListenEnd, ListenStart
+from common.protocol.live import Event, ListenAudio, ListenEnd, ListenStart
 
 UPDATE_SHARE = 0.5
 """Of its time that a session may spend on partials: if they take longer, they come more rarely."""

@@ -9,9 +9,9 @@ import numpy as np
 
 from asr_service.app.engine import SAMPLE_RATE_HZ
 from asr_service.app.live.vad import FRAME_SAMPLES, VoiceActivity
-from common.audio import Samples, StreamResampler, decode_s16le
-from common.g711 import decode_g711
-from common.protocol_stt import ListenAudio
+from common.audio.g711 import decode_g711
+from common.audio.samples import Samples, StreamResampler, decode_s16le
+from common.protocol.live import ListenAudio
 
 
 class Frame(NamedTuple):

@@ -25,8 +25,8 @@ from asr_service.app.live.endpoint import Endpointer
 from asr_service.app.live.finals import Finals
 from asr_service.app.live.vad import FRAME_MS
 from asr_service.app.live.wish import Kind, Wish
-from common.audio import Samples
-from common.protocol_stt import Event, Final, ListenEnd, Partial, Reason, SpeechEnd, SpeechStart
+from common.audio.samples import Samples
+from common.protocol.live import Event, Final, ListenEnd, Partial, Reason, SpeechEnd, SpeechStart
 
 PAD_MS = 416
 """Audio around speech that is listened to with it, as around speech in recordings."""
@@ -166,7 +166,7 @@ class Listener:
         """All that was said, after `finish`."""
         return self._finals.end()
 
-    def wish(self, interval_ms: int, under_way: Kind | None) -> Wish | None:
+    def wish(self, interval_ms: int, in_flight: Kind | None) -> Wish | None:
         """What should be recognized now, beyond what is under way, which it takes the place of.
 
         A partial is wished for only after `interval_ms` of new audio. A wish counts as asked for
@@ -176,17 +176,17 @@ class Listener:
             return None
         silence_ms = self._endpointer.silence_ms
         if self._closing is not None:
-            will_do = under_way == "final" or (under_way == "settle" and self._settling)
+            will_do = in_flight == "final" or (in_flight == "settle" and self._settling)
             return None if will_do else self._ask("final")
         if self._full or self._too_long:
-            return None if under_way == "cut" else self._ask("cut")
+            return None if in_flight == "cut" else self._ask("cut")
         if silence_ms >= self._settle_ms:
             if self._settling:
                 return None
             self._settling = True
             return self._ask("settle")
         due = self.heard_ms - self._asked_ms >= interval_ms
-        if self._partials and due and not silence_ms and under_way is None:
+        if self._partials and due and not silence_ms and in_flight is None:
             return self._ask("partial")
         return None
 

@@ -10,7 +10,7 @@ from asr_service.app.batching import Recognition, Workers
 from asr_service.app.engine import RecognitionOptions
 from asr_service.app.live.agreement import HeardWord
 from asr_service.app.live.wish import Kind, Wish
-from common.protocol import Segment
+from common.protocol.recognition import Segment
 
 PARTIAL_BEAM_SIZE = 1
 """A partial is looked at for a moment: it is to be early rather than best."""

@@ -7,7 +7,7 @@ from fastapi import APIRouter, WebSocket
 from asr_service.app.live.service import LiveService
 from asr_service.app.live.session import ListenSession
 from common.errors import SpeechError
-from common.websocket import refuse
+from common.server.websocket import refuse
 
 
 def router(service: LiveService) -> APIRouter:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from asr_service.app.live.vad import VoiceActivity
 from asr_service.app.service import RecognitionService
-from common.admission import Admission
+from common.server.admission import Admission
 
 T = TypeVar("T")
 

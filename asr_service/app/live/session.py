@@ -21,12 +21,9 @@ from starlette.websockets import WebSocketDisconnect
 from asr_service.app.live.hearing import Hearing
 from asr_service.app.live.inbox import Inbox
 from asr_service.app.live.service import LiveService
-from common.boundary import failures_told
 from common.errors import BadRequest
 from common.logger import get_logger, text_field
-from common.protocol import parse_json_object
-from common.protocol_session import GoAway
-from common.protocol_stt import (
+from common.protocol.live import (
     ListenAudio,
     ListenEnd,
     ListenLimits,
@@ -35,9 +32,12 @@ from common.protocol_stt import (
     parse_command,
     parse_start,
 )
-from common.request_id import adopt, current_request_id
-from common.told_client import ToldClient
-from common.websocket import GOING_AWAY, NORMAL, close
+from common.protocol.messages import parse_json_object
+from common.protocol.session import GoAway
+from common.server.error_boundary import error_boundary
+from common.server.request_id import adopt, current_request_id
+from common.server.websocket import GOING_AWAY, NORMAL, close
+from common.server.websocket_sender import WebSocketSender
 
 log = get_logger(__name__)
 
@@ -54,7 +54,7 @@ class ListenSession:
         self._websocket = websocket
         self._service = service
         self._settings = service.settings
-        self._client = ToldClient(websocket, service.settings.idle_timeout_s)
+        self._client = WebSocketSender(websocket, service.settings.idle_timeout_s)
         self._inbox = Inbox()
         self._over = ""
         """Why the session ends from our side."""
@@ -91,7 +91,7 @@ class ListenSession:
             await self._inbox.put(message["text"] if data is None else data)
 
     async def _answer(self) -> None:
-        async with failures_told(self._websocket, session=True):
+        async with error_boundary(self._websocket, session=True):
             start = await self._started()
             if start is not None:
                 with self._service.lifecycle.work():
@@ -114,7 +114,7 @@ class ListenSession:
         audio = audio_of(start)
         self._inbox.limit_bytes = MAX_BACKLOG_MS * audio.sample_rate // 1000 * audio.bytes_per_frame
         settings = self._settings
-        await self._client.tell(
+        await self._client.send_message(
             ListenReady(
                 session_id=uuid.uuid4().hex,
                 request_id=current_request_id(),
@@ -134,7 +134,9 @@ class ListenSession:
         return start
 
     async def _serve(self, start: ListenStart) -> None:
-        hearing = Hearing(self._service, start, audio_of(start), self._inbox, self._client.tell)
+        hearing = Hearing(
+            self._service, start, audio_of(start), self._inbox, self._client.send_message
+        )
         try:
             while (item := await self._next(hearing)) is not None:
                 if isinstance(item, bytes):
@@ -143,13 +145,13 @@ class ListenSession:
                     break
             end, left_bytes = await hearing.finish()
             if self._inbox.audio_bytes and not self._over:
-                await self._client.complain(BadRequest("Audio after finish was not listened to."))
+                await self._client.send_error(BadRequest("Audio after finish was not listened to."))
             if left_bytes:
                 said = (
                     f"The audio ended within a sample; its last {left_bytes} byte(s) were left out."
                 )
-                await self._client.complain(BadRequest(said))
-            await self._client.tell(end)
+                await self._client.send_error(BadRequest(said))
+            await self._client.send_message(end)
         finally:
             await hearing.stop()
         self._log_end(end)
@@ -160,7 +162,7 @@ class ListenSession:
         try:
             command = parse_command(value)
         except BadRequest as error:
-            await self._client.complain(error)
+            await self._client.send_error(error)
             return False
         if command.type == "finalize":
             await hearing.finalize()
@@ -200,10 +202,10 @@ class ListenSession:
     async def _watch_leaving(self) -> None:
         """Tell the client that the server is leaving; end the session if it has not by then."""
         await self._service.lifecycle.draining.wait()
-        leave_s = self._service.lifecycle.left_s * LEAVING_SHARE
+        leave_s = self._service.lifecycle.drain_remaining_s * LEAVING_SHARE
         if self._is_ready:
             try:
-                await self._client.tell(GoAway(deadline_ms=round(leave_s * 1000)))
+                await self._client.send_message(GoAway(deadline_ms=round(leave_s * 1000)))
             except WebSocketDisconnect:
                 return
             await asyncio.sleep(leave_s)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asr_service.app.engine import SAMPLE_RATE_HZ
-from common.audio import Samples
+from common.audio.samples import Samples
 
 FRAME_SAMPLES = 512
 FRAME_MS = FRAME_SAMPLES * 1000 // SAMPLE_RATE_HZ

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from asr_service.app.live.agreement import HeardWord
-from common.audio import Samples
-from common.protocol import Segment, Word
+from common.audio.samples import Samples
+from common.protocol.recognition import Segment, Word
 
 Kind = Literal["partial", "settle", "cut", "final"]
 

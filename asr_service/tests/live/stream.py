@@ -9,8 +9,8 @@ from asr_service.app.engine import Engine, RecognitionOptions
 from asr_service.app.live.listener import Listener
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES, VoiceActivity
 from asr_service.app.live.wish import Wish
-from common.audio import decode_s16le
-from common.protocol_stt import Event, Final, ListenEnd, SpeechEnd, SpeechStart
+from common.audio.samples import decode_s16le
+from common.protocol.live import Event, Final, ListenEnd, SpeechEnd, SpeechStart
 from tests.support.spoken import LoudIsSpeech, WordRecognizer
 
 
@@ -29,7 +29,7 @@ class Stream:
     wishes: list[Wish] = field(default_factory=list)
     _frames: int = 0
     _due: int = 0
-    _under_way: Wish | None = None
+    _in_flight: Wish | None = None
 
     def __post_init__(self) -> None:
         self.listener = Listener(
@@ -59,12 +59,12 @@ class Stream:
         return self.listener.end()
 
     def _see_to_wishes(self) -> None:
-        if self._under_way is not None and self._frames >= self._due:
+        if self._in_flight is not None and self._frames >= self._due:
             self._answer()
         while True:
-            kind = None if self._under_way is None else self._under_way.kind
+            kind = None if self._in_flight is None else self._in_flight.kind
             if wish := self.listener.wish(self.interval_ms, kind):
-                self._under_way = wish
+                self._in_flight = wish
                 self._due = self._frames + self.delay_ms // FRAME_MS
                 self.wishes.append(wish)
             if not self.listener.blocked:
@@ -72,7 +72,7 @@ class Stream:
             self._answer()
 
     def _answer(self) -> None:
-        wish, self._under_way = self._under_way, None
+        wish, self._in_flight = self._in_flight, None
         assert wish is not None
         options = RecognitionOptions(beam_size=1, words=True, vad=False)
         segments = [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from asr_service.app.live.listener import FRESH_MS, MAX_BUFFER_MS, PARTIAL_TOGETHER_MS, TOGETHER_MS
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
-from common.protocol_stt import ListenEnd, Partial, SpeechEnd, SpeechStart
+from common.protocol.live import ListenEnd, Partial, SpeechEnd, SpeechStart
 from tests.support.spoken import (
     GAP_SAMPLES,
     WORD_MS,

@@ -23,10 +23,10 @@ from asr_service.app.live.session import ListenSession
 from asr_service.app.main import build
 from asr_service.app.service import RecognitionService
 from asr_service.app.settings import AsrSettings
-from common.audio import StreamResampler, decode_s16le
-from common.encoding import AudioFormat
-from common.lifecycle import Lifecycle
-from common.pcm import Encoding
+from common.audio.encoding import AudioFormat
+from common.audio.pcm import Encoding
+from common.audio.samples import StreamResampler, decode_s16le
+from common.server.lifecycle import Lifecycle
 from tests.support.server import Served, served
 from tests.support.spoken import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
 from tests.support.wire import close_of, open_ws, wait_for
@@ -282,7 +282,7 @@ def test_a_client_that_leaves_stops_the_recognition(
         ws.send(spoken(*range(1, 10)))
         assert recognizer.entered.wait(5)
     assert recognizer.was_cancelled.wait(5)
-    wait_for(lambda: at.app.state.lifecycle.under_way == 0)
+    wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
 def test_a_session_that_sends_nothing_ends_in_order(serve: Serve) -> None:
@@ -309,14 +309,14 @@ def test_a_server_that_leaves_says_so_and_waits_for_the_end(serve: Serve) -> Non
     with open_ws(f"{at.ws}/ws/stt") as ws, open_ws(f"{at.ws}/ws/stt") as unstarted:
         begin(ws)
         ws.send(spoken(1, 2))
-        wait_for(lambda: lifecycle.under_way == 1)
+        wait_for(lambda: lifecycle.in_flight == 1)
         at.leave()
         goaway = next_of(ws, "goaway")
         assert 19_000 <= goaway["deadline_ms"] <= 20_000
         assert close_of(unstarted)[0] == 1001
         ws.send(spoken(3))
         assert finish(ws)[-1]["text"] == "w1 w2 w3"
-    wait_for(lambda: lifecycle.under_way == 0)
+    wait_for(lambda: lifecycle.in_flight == 0)
 
 
 def test_a_server_that_must_leave_ends_the_session_in_order(serve: Serve) -> None:
@@ -324,7 +324,7 @@ def test_a_server_that_must_leave_ends_the_session_in_order(serve: Serve) -> Non
     with open_ws(f"{at.ws}/ws/stt") as ws:
         begin(ws)
         ws.send(spoken(1, 2))
-        wait_for(lambda: at.app.state.lifecycle.under_way == 1)
+        wait_for(lambda: at.app.state.lifecycle.in_flight == 1)
         at.leave()
         assert next_of(ws, "end")["text"] == "w1 w2"
         assert close_of(ws) == (1001, "the server is leaving")
@@ -383,7 +383,7 @@ def test_a_client_that_reads_nothing_is_given_up(recognizer: WordRecognizer) -> 
         websocket = WebSocket({"type": "websocket"}, receive, send)
         websocket.client_state = websocket.application_state = WebSocketState.CONNECTED
         await asyncio.wait_for(ListenSession(websocket, live).run(), 10)
-        assert lifecycle.under_way == 0
+        assert lifecycle.in_flight == 0
         await live.stop()
         await recognition.stop()
         return sent

@@ -7,7 +7,7 @@ import pytest
 from faster_whisper.vad import get_vad_model
 
 from asr_service.app.live.vad import FRAME_SAMPLES, SileroVoiceActivity
-from common.audio import Samples
+from common.audio.samples import Samples
 from tts_service.app.engines.hibari import HibariEngine
 from tts_service.app.utterance import SpeechOptions, utter
 

@@ -8,12 +8,12 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from common.errors import SpeechError
-from common.openapi import Responses, errors
+from common.server.openapi import Responses, errors
 from gateway.app.openai.errors import CODES, PREFIX, OpenAIErrorAnswer
 
 
 def refusals(*kinds: type[SpeechError]) -> Responses:
-    """As `common.openapi.errors`, in OpenAI's shape."""
+    """As `common.server.openapi.errors`, in OpenAI's shape."""
     return {
         status: {**answer, "model": OpenAIErrorAnswer} for status, answer in errors(*kinds).items()
     }

@@ -15,10 +15,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from common.audio.pcm import SpeechFormat
 from common.errors import EmptyText, SynthesisFailed, UnknownModel
-from common.openapi import AUDIO, Responses, json_body
-from common.pcm import SpeechFormat
-from common.protocol import Text, parse_json_object, validate
+from common.protocol.messages import Text, parse_json_object, validate
+from common.server.openapi import AUDIO, Responses, json_body
 from gateway.app.fleet import RELAYED, Fleet, streamed
 from gateway.app.openai.documents import refusals
 from gateway.app.openai.events import SSE, event

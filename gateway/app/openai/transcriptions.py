@@ -23,9 +23,10 @@ from common.errors import (
     UndecodableAudio,
     UnknownModel,
 )
-from common.openapi import Responses
-from common.protocol import Segment, SttFileQuery, Transcript, VerboseTranscript, validate
-from common.upload import uploaded
+from common.protocol.messages import validate
+from common.protocol.recognition import Segment, SttFileQuery, Transcript, VerboseTranscript
+from common.server.openapi import Responses
+from common.server.upload import uploaded
 from gateway.app.fleet import RELAYED, Audio, Fleet, streamed
 from gateway.app.listening import STT_FILE
 from gateway.app.openai.documents import form, refusals

@@ -23,10 +23,10 @@ from wyoming.tts import (
     SynthesizeTextFormat,
 )
 
-from common.boundary import FAULT
 from common.errors import BadRequest, Internal, SpeechError
 from common.logger import get_logger
-from common.request_id import adopt
+from common.server.error_boundary import FAULT
+from common.server.request_id import adopt
 from gateway.app.catalogue import Catalogue
 from gateway.app.fleet import Fleet
 from gateway.app.upstreams import UpstreamAnswer

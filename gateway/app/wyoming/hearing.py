@@ -7,10 +7,11 @@ from contextlib import aclosing
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.audio import AudioChunk, AudioStart
 
+from common.audio.pcm import BYTES_PER_SAMPLE
 from common.errors import BadRequest, TooLarge
-from common.pcm import BYTES_PER_SAMPLE
-from common.protocol import Segment, SttQuery, validate
-from common.protocol import Transcript as Recognized
+from common.protocol.messages import validate
+from common.protocol.recognition import Segment, SttQuery
+from common.protocol.recognition import Transcript as Recognized
 from gateway.app.fleet import Audio, Fleet
 from gateway.app.listening import STT_BYTES
 from gateway.app.overlap import segments_of

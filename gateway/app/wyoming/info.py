@@ -8,9 +8,9 @@ from typing import TypedDict, TypeVar
 from wyoming.info import AsrModel, AsrProgram, Attribution, Info, TtsProgram, TtsVoice
 
 from common import __version__
-from common.catalogue import LoadedModel, LoadedVoice
 from common.errors import SpeechError
 from common.logger import get_logger
+from common.protocol.catalogue import LoadedModel, LoadedVoice
 from gateway.app.catalogue import Catalogue
 from gateway.app.upstreams import UpstreamAnswer
 

@@ -14,9 +14,9 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 
+from common.audio.pcm import BYTES_PER_SAMPLE
 from common.errors import UpstreamFailed, UpstreamTimeout
-from common.pcm import BYTES_PER_SAMPLE
-from common.protocol_session import Ready
+from common.protocol.session import Ready
 from gateway.app.fleet import Fleet
 from gateway.app.wyoming.wire import Peer, Refusal
 

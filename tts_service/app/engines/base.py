@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.audio import Samples
+from common.audio.samples import Samples
 
 
 class SynthesisError(Exception):

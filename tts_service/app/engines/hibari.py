@@ -15,7 +15,7 @@ import numpy as np
 from hibari import Hibari
 from hibari.g2p import G2P
 
-from common.audio import Samples
+from common.audio.samples import Samples
 from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
 
 _SILENCE = 0.004

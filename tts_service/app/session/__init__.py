@@ -11,9 +11,9 @@ from starlette.types import Message
 
 from common.errors import SpeechError
 from common.logger import get_logger
-from common.protocol import parse_json_object
-from common.protocol_session import is_start
-from common.websocket import GOING_AWAY, break_off, close
+from common.protocol.messages import parse_json_object
+from common.protocol.session import is_start
+from common.server.websocket import GOING_AWAY, close, close_with_error
 from tts_service.app.service import SpeechService
 from tts_service.app.session.conversation import Conversation
 from tts_service.app.session.opening import open_session
@@ -42,7 +42,7 @@ async def converse(websocket: WebSocket, service: SpeechService) -> None:
         terms = open_session(start, service.settings, service.model)
     except SpeechError as error:
         log.info("session.refused", code=error.code)
-        await break_off(websocket, error, session=True)
+        await close_with_error(websocket, error, session=True)
         return
     await Conversation(websocket, service, terms, began).run()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.encoding import AudioFormat
-from common.protocol_session import Begin, End, EndReason, Flushed, Mark, Warned
+from common.audio.encoding import AudioFormat
+from common.protocol.session import Begin, End, EndReason, Flushed, Mark, Warned
 from tts_service.app.utterance import Flaw, Sentence
 
 

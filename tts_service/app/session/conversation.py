@@ -14,12 +14,12 @@ from contextlib import ExitStack
 
 from fastapi import WebSocket
 
-from common.boundary import failures_told
 from common.errors import BadRequest, NotJson, SpeechError
 from common.logger import get_logger
-from common.protocol import parse_json_object
-from common.protocol_session import Cancel, ClientMessage, parse_client_message
-from common.tasks import until_first
+from common.protocol.messages import parse_json_object
+from common.protocol.session import Cancel, ClientMessage, parse_client_message
+from common.server.error_boundary import error_boundary
+from common.server.tasks import until_first
 from tts_service.app.feed import TextFeed, Turn
 from tts_service.app.service import SpeechService
 from tts_service.app.session.effects import Accept, Drop, Effect, Hand, Send
@@ -74,7 +74,7 @@ class Conversation:
         ready = self._terms.ready
         log.info("session.start", session_id=ready.session_id, ignored=len(ready.ignored))
         try:
-            async with failures_told(self._websocket, session=True):
+            async with error_boundary(self._websocket, session=True):
                 await until_first(
                     self._listen(),
                     self._speak(),
@@ -182,7 +182,7 @@ class Conversation:
         """Seconds until what is left is cancelled, and why."""
         lifecycle = self._service.lifecycle
         if lifecycle.draining.is_set():
-            return max(0.0, lifecycle.left_s - LAST_WORDS_S), "shutting down"
+            return max(0.0, lifecycle.drain_remaining_s - LAST_WORDS_S), "shutting down"
         return self._settings.drain_seconds, "session length limit"
 
     # --- carrying out what the machine decided ---

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from common.protocol_session import ServerMessage
+from common.protocol.session import ServerMessage
 from tts_service.app.feed import Turn
 
 

@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common.encoding import AudioFormat
+from common.audio.encoding import AudioFormat
 from common.errors import BadRequest, Draining, EmptyText, QueueFull, SpeechError, TooLarge
-from common.protocol_session import (
+from common.protocol.session import (
     Cancel,
     ClientMessage,
     Close,
@@ -36,7 +36,7 @@ from common.protocol_session import (
     SendText,
     Speak,
 )
-from common.websocket import GOING_AWAY, NORMAL
+from common.server.websocket import GOING_AWAY, NORMAL
 from tts_service.app.feed import Turn
 from tts_service.app.session.accepted import AcceptedUtterance
 from tts_service.app.session.effects import Accept, Audio, Drop, Effect, Hand, Hangup, Send

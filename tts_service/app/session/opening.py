@@ -6,9 +6,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from common.protocol import validate
-from common.protocol_session import Audio, Limits, Ready, Start
-from common.request_id import adopt, current_request_id
+from common.protocol.messages import validate
+from common.protocol.session import Audio, Limits, Ready, Start
+from common.server.request_id import adopt, current_request_id
 from tts_service.app.settings import TtsSettings
 from tts_service.app.utterance import SpeechOptions
 

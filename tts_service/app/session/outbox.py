@@ -9,9 +9,9 @@ from collections import deque
 from fastapi import WebSocket
 
 from common.logger import get_logger
-from common.protocol_session import End
-from common.told_client import ToldClient
-from common.websocket import close
+from common.protocol.session import End
+from common.server.websocket import close
+from common.server.websocket_sender import WebSocketSender
 from tts_service.app.session.effects import Audio, Hangup, Send
 
 log = get_logger(__name__)
@@ -22,7 +22,7 @@ class Outbox:
 
     def __init__(self, websocket: WebSocket, idle_timeout_s: float) -> None:
         self._websocket = websocket
-        self._client = ToldClient(websocket, idle_timeout_s)
+        self._client = WebSocketSender(websocket, idle_timeout_s)
         self._waiting: deque[Send | Audio | Hangup] = deque()
         self._writing = asyncio.Lock()
         self.hung_up = asyncio.Event()
@@ -45,7 +45,7 @@ class Outbox:
                     case Audio():
                         await self._client.send(effect.frame)
                     case Send():
-                        await self._client.tell(effect.message)
+                        await self._client.send_message(effect.message)
                         if isinstance(effect.message, End):
                             fields = effect.message.model_dump(exclude={"type", "id"})
                             log.info("utterance.done", **fields)

@@ -13,14 +13,14 @@ import time
 from fastapi import WebSocket
 from starlette.types import Message
 
-from common.boundary import failures_told
+from common.audio.pcm import Chunker
 from common.errors import BadRequest, SpeechError
 from common.logger import get_logger, text_field
-from common.pcm import Chunker
-from common.protocol import END, parse_speak_request
-from common.tasks import until_first
-from common.told_client import ToldClient
-from common.websocket import GOING_AWAY, close
+from common.protocol.speech import END, parse_speak_request
+from common.server.error_boundary import error_boundary
+from common.server.tasks import until_first
+from common.server.websocket import GOING_AWAY, close
+from common.server.websocket_sender import WebSocketSender
 from tts_service.app.service import SpeechService
 from tts_service.app.utterance import SpeechOptions
 
@@ -36,7 +36,7 @@ class SimpleSession:
 
     def __init__(self, websocket: WebSocket, service: SpeechService, began: float) -> None:
         self._websocket = websocket
-        self._client = ToldClient(websocket, service.settings.idle_timeout_s)
+        self._client = WebSocketSender(websocket, service.settings.idle_timeout_s)
         self._service = service
         self._settings = service.settings
         self._options = SpeechOptions(sample_rate_hz=self._settings.tts_sr)
@@ -50,7 +50,7 @@ class SimpleSession:
 
         `first` is the client's first message.
         """
-        async with failures_told(self._websocket, session=False):
+        async with error_boundary(self._websocket, session=False):
             try:
                 await until_first(self._listen(first), self._answer(), self._client.watch())
             except _Idle as idle:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 
 import anyio
 
-from common.pcm import Chunker
+from common.audio.pcm import Chunker
 from tts_service.app.feed import Gap, TextFeed
 from tts_service.app.scheduler import Stream
 from tts_service.app.service import SpeechService

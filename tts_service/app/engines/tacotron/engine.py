@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from common.audio import Samples
+from common.audio.samples import Samples
 from common.logger import get_logger
 from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
 

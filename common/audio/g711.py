@@ -1,0 +1,71 @@
+"""G.711, the sound of telephones: μ-law and A-law, a byte a sample, both ways.
+
+A table each, made from the levels that ITU-T G.711 (1988) defines. A sample becomes the level
+nearest to it, and halfway between two the higher one, as in ITU-T's own reference code (G.191).
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.audio.samples import Samples
+
+Law = Literal["mulaw", "alaw"]
+BYTES_PER_SAMPLE = 1
+
+_FULL_SCALE = 32768.0
+_CODES: Final = np.arange(256)
+
+
+def _mulaw_levels() -> NDArray[np.int16]:
+    """What each code stands for, at the scale of 16 bits (G.711 defines 14, all bits inverted)."""
+    bits = ~_CODES & 0xFF
+    magnitude = (((bits & 0x0F) << 3) + 0x84 << ((bits & 0x70) >> 4)) - 0x84
+    return np.where(bits & 0x80, -magnitude, magnitude).astype(np.int16)
+
+
+def _alaw_levels() -> NDArray[np.int16]:
+    """What each code stands for, at the scale of 16 bits (G.711 defines 13, even bits inverted)."""
+    bits = _CODES ^ 0x55
+    step, segment = (bits & 0x0F) << 4, (bits & 0x70) >> 4
+    magnitude = np.where(segment, step + 0x108 << np.maximum(segment - 1, 0), step + 8)
+    return np.where(bits & 0x80, magnitude, -magnitude).astype(np.int16)
+
+
+def _codes_of(levels: NDArray[np.int16], zero: int) -> NDArray[np.uint8]:
+    """The code of each 16-bit sample, -32768 first; `zero` is the code that 0 has.
+
+    μ-law has two codes for silence, of which the one that is not `zero` stands for what lies just
+    below.
+    """
+    by_level = sorted(_CODES.tolist(), key=lambda code: (int(levels[code]), code == zero))
+    ordered = levels[by_level].astype(np.float64)
+    between = (ordered[1:] + ordered[:-1]) / 2
+    nearest = np.searchsorted(between, np.arange(-32768, 32768), side="right")
+    return np.array(by_level, np.uint8)[nearest]
+
+
+_LEVELS: Final = {"mulaw": _mulaw_levels(), "alaw": _alaw_levels()}
+_ENCODED: Final = {
+    "mulaw": _codes_of(_LEVELS["mulaw"], zero=0xFF),
+    "alaw": _codes_of(_LEVELS["alaw"], zero=0xD5),
+}
+
+
+def encode_g711(samples: Samples, law: Law) -> bytes:
+    """Mono samples as a byte each, rounded and clipped."""
+    scaled = np.clip(np.rint(samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
+    encoded: bytes = _ENCODED[law][scaled.astype(np.int32) + 32768].tobytes()
+    return encoded
+
+
+def decode_g711(body: bytes | bytearray | memoryview, law: Law, channels: int = 1) -> Samples:
+    """Whole frames of interleaved G.711 as mono samples; channels are averaged."""
+    samples = _LEVELS[law][np.frombuffer(body, np.uint8)].astype(np.float32)
+    if channels > 1:
+        samples = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
+    samples /= _FULL_SCALE
+    return samples

@@ -1,0 +1,138 @@
+"""Raw PCM as it goes over the wire: what is allowed, how long it is, how it is framed in WAV.
+
+Everything here is bytes and integers; what computes on samples is in `common.audio.samples`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.errors import BadRequest, EmptyAudio
+
+BYTES_PER_SAMPLE = 2
+"""Of s16le, which all speech that is sent out is in."""
+MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8000, 48000
+
+SampleRateHz = Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)]
+Container = Literal["s16le", "wav"]
+Compressed = Literal["mp3", "opus", "aac", "flac"]
+SpeechFormat = Literal["s16le", "wav", "mulaw", "alaw", "mp3", "opus", "aac", "flac"]
+"""What speech may be sent as over HTTP."""
+RawEncoding = Literal["s16le", "mulaw", "alaw"]
+"""How a sample of a body is written; the last two are G.711's, a byte each."""
+Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
+"""How a sample of a session's audio is written; the last two are G.711's, a byte each."""
+BYTES_PER_ENCODED_SAMPLE: dict[Encoding, int] = {
+    "pcm_s16le": BYTES_PER_SAMPLE,
+    "mulaw": 1,
+    "alaw": 1,
+}
+MEDIA_TYPES: dict[SpeechFormat, str] = {
+    "s16le": "audio/pcm",
+    "wav": "audio/wav",
+    # RFC 4856 names G.711 so; it has no container here.
+    "mulaw": "audio/PCMU",
+    "alaw": "audio/PCMA",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+}
+
+
+class PcmQuery(BaseModel):
+    """The query that describes a body of raw PCM; one that is not known is refused by name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sr: SampleRateHz = Field(default=16000, description="Sample rate of the body, in Hz.")
+    ch: int = Field(
+        default=1, ge=1, le=2, description="Channels of the body, interleaved; two are averaged."
+    )
+
+    @property
+    def pcm(self) -> PcmFormat:
+        return PcmFormat(self.sr, self.ch)
+
+
+@dataclass(frozen=True)
+class PcmFormat:
+    """Samples at `sample_rate_hz` with `channels` interleaved."""
+
+    sample_rate_hz: int
+    channels: int = 1
+    encoding: RawEncoding = "s16le"
+
+    @property
+    def bytes_per_frame(self) -> int:
+        return (BYTES_PER_SAMPLE if self.encoding == "s16le" else 1) * self.channels
+
+    @property
+    def bytes_per_second(self) -> int:
+        return self.bytes_per_frame * self.sample_rate_hz
+
+    def duration_s(self, byte_count: int) -> float:
+        return byte_count / self.bytes_per_second
+
+    def check(self, body: bytes | bytearray) -> None:
+        """Raise `EmptyAudio` or `BadRequest` unless `body` is one or more whole frames."""
+        if not body:
+            raise EmptyAudio("The body is empty; send PCM samples.")
+        if len(body) % self.bytes_per_frame:
+            raise BadRequest(
+                f"The body has {len(body)} bytes, which is no whole number of frames of "
+                f"{self.bytes_per_frame} bytes ({self.encoding}, {self.channels} channel(s))."
+            )
+
+
+UNKNOWN_LENGTH = 0xFFFFFFFF
+"""What streaming writers put where WAV wants a length; players then read to the end."""
+
+
+def wav_header(sample_rate_hz: int, data_bytes: int | None) -> bytes:
+    """The 44 bytes that precede mono s16le samples in a WAV file.
+
+    `data_bytes` is the length of the samples, or None where it is not known yet.
+    """
+    data = UNKNOWN_LENGTH if data_bytes is None else data_bytes
+    riff = UNKNOWN_LENGTH if data_bytes is None else data_bytes + 36
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        b"RIFF",
+        riff,
+        b"WAVE",
+        b"fmt ",
+        16,
+        1,
+        1,
+        sample_rate_hz,
+        sample_rate_hz * BYTES_PER_SAMPLE,
+        BYTES_PER_SAMPLE,
+        8 * BYTES_PER_SAMPLE,
+        b"data",
+        data,
+    )
+
+
+class Chunker:
+    """Cuts a stream of mono audio into equal frames: all but the last are `samples` long."""
+
+    def __init__(self, samples: int, bytes_per_sample: int = BYTES_PER_SAMPLE) -> None:
+        self._size = samples * bytes_per_sample
+        self._rest = b""
+
+    def push(self, pcm: bytes) -> list[bytes]:
+        """The whole frames there are now; what is left waits for more."""
+        data = self._rest + pcm
+        whole = len(data) - len(data) % self._size
+        self._rest = data[whole:]
+        return [data[i : i + self._size] for i in range(0, whole, self._size)]
+
+    def flush(self) -> bytes:
+        """The last, shorter frame, or nothing."""
+        rest, self._rest = self._rest, b""
+        return rest

@@ -1,0 +1,1 @@
+"""The messages of the wire contract, one module for each interface."""

@@ -1,0 +1,65 @@
+"""The messages that ask for speech: the simple mode of `/ws/tts`, the body of `POST /api/tts`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from common.audio.pcm import SampleRateHz, SpeechFormat
+from common.errors import BadRequest
+from common.protocol.messages import Message, Text, parse_json_object, validate
+
+END = '{"type":"end"}'
+
+
+"""The text frame that follows the last audio of an utterance, exactly so."""
+
+
+class SpokenSegment(BaseModel):
+    """One of `segments`. Times, as recognition gives them, may stand beside the text."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    text: Text
+
+
+class SpeakRequest(Message):
+    """`{"text": "…"}` or `{"segments": [{"text": "…"}, …]}`, joined by spaces."""
+
+    text: Text | None = None
+    segments: list[SpokenSegment] | None = None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if self.text is not None and self.segments is not None:
+            raise ValueError("send either text or segments, not both")
+        return self
+
+    @property
+    def spoken(self) -> str:
+        """What is to be said; empty if the message named neither field."""
+        if self.segments is not None:
+            return " ".join(segment.text for segment in self.segments)
+        return self.text or ""
+
+
+class SpeechBody(Message):
+    """The body of `POST /api/tts`."""
+
+    text: Annotated[Text, Field(examples=["Hello world"])]
+    sample_rate: SampleRateHz | None = Field(default=None, description="Hz; default: TTS_SR")
+    speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the voice's own pace")
+    format: SpeechFormat = Field(
+        default="s16le",
+        description="Raw PCM, WAV, raw G.711, MP3, Opus in Ogg, AAC in ADTS, or FLAC",
+    )
+
+
+def parse_speak_request(frame: str) -> SpeakRequest:
+    """A message of the simple mode. Raises `NotJson` or `BadRequest`."""
+    value = parse_json_object(frame)
+    if value.get("type") == "start":
+        raise BadRequest("A session is opened by the first message of a socket, and by no other.")
+    return validate(SpeakRequest, value)

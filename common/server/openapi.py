@@ -1,0 +1,171 @@
+"""What the OpenAPI documents say beyond what FastAPI sees: raw bodies, audio answers, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+
+from common.audio.pcm import MEDIA_TYPES
+from common.errors import Internal, SpeechError
+from common.protocol.recognition import (
+    NDJSON,
+    TRANSCRIPT_MEDIA_TYPES,
+    EndLine,
+    ErrorLine,
+    SegmentLine,
+    Transcript,
+    TranscriptFormat,
+    VerboseTranscript,
+)
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+class ErrorDetail(BaseModel):
+    code: str = Field(examples=["bad_request"])
+    message: str = Field(examples=["sr: Input should be less than or equal to 48000"])
+    request_id: str
+
+
+class ErrorAnswer(BaseModel):
+    """The one shape of an HTTP error."""
+
+    error: ErrorDetail
+
+
+AUDIO: Responses = {
+    200: {
+        "description": "Mono speech, s16le where it is not compressed; X-Sample-Rate is its rate.",
+        "content": {
+            media_type: {"schema": {"type": "string", "format": "binary"}}
+            for media_type in MEDIA_TYPES.values()
+        },
+    }
+}
+
+
+_SRT = "1\n00:00:00,000 --> 00:00:01,200\nHello\n\n"
+_VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:01.200\nHello\n\n"
+_LINES = (
+    '{"type":"segment","start_ms":0,"end_ms":1200,"text":"Hello"}\n'
+    '{"type":"end","audio_ms":1400,"text":"Hello"}\n'
+)
+_TEXTS: dict[TranscriptFormat, str] = {"text": "Hello\n", "srt": _SRT, "vtt": _VTT}
+
+
+def _named(*models: type[BaseModel]) -> list[dict[str, Any]]:
+    return [model.model_json_schema(mode="serialization") for model in models]
+
+
+TRANSCRIPT: Responses = {
+    200: {
+        "description": "The transcript in the format that was asked for; a warning about a damaged "
+        "file is also in X-Warning.",
+        "content": {
+            "application/json": {"schema": {"anyOf": _named(Transcript, VerboseTranscript)}},
+            **{
+                TRANSCRIPT_MEDIA_TYPES[name]: {"schema": {"type": "string"}, "example": example}
+                for name, example in _TEXTS.items()
+            },
+            NDJSON: {
+                "schema": {"anyOf": _named(SegmentLine, EndLine, ErrorLine)},
+                "example": _LINES,
+            },
+        },
+    }
+}
+
+
+def errors(*kinds: type[SpeechError]) -> Responses:
+    """The answers of a route that can fail in these ways, or by a fault that nobody foresaw."""
+    responses: Responses = {}
+    every: tuple[type[SpeechError], ...] = (*kinds, Internal)
+    for kind in every:
+        code = f"`{kind.code}`"
+        known = responses.setdefault(kind.http_status, {"model": ErrorAnswer, "description": code})
+        if code not in known["description"]:
+            known["description"] += f", {code}"
+    return responses
+
+
+_BINARY = {"type": "string", "format": "binary"}
+
+
+def pcm_body() -> dict[str, Any]:
+    """A body of raw samples, which FastAPI must not read by itself."""
+    return {
+        "requestBody": {
+            "required": True,
+            "description": "Samples as the query describes them",
+            "content": {"application/octet-stream": {"schema": _BINARY}},
+        }
+    }
+
+
+def file_body(fields: type[BaseModel]) -> dict[str, Any]:
+    """A file, as the body or in the field `file` of a form that may have `fields` beside it."""
+    form = fields.model_json_schema()
+    form["properties"] = {"file": _BINARY} | form["properties"]
+    form["required"] = ["file"]
+    return {
+        "requestBody": {
+            "required": True,
+            "description": "An audio file: WAV, MP3, FLAC, Ogg, WebM, M4A and the like",
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/octet-stream": {"schema": _BINARY},
+            },
+        }
+    }
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """A JSON body that is read up to our limit and validated by `model`."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": model.model_json_schema()}},
+        }
+    }
+
+
+def describe_guards(
+    app: FastAPI,
+    refusals: Collection[type[SpeechError]],
+    *,
+    everywhere: Collection[type[SpeechError]] = (),
+    open_paths: Collection[str] = (),
+    security_schemes: dict[str, Any] | None = None,
+) -> None:
+    """Have the document of `app` say what it does not know of the routes by itself.
+
+    What stands before them refuses with `everywhere`, and, but on `open_paths`, with `refusals`, in
+    the shape of the route's other errors. `security_schemes` say how a key is sent. What FastAPI
+    says of 422 is taken away: a request that does not fit is a `BadRequest` here.
+    """
+    described = app.openapi
+    shape = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        components = document.setdefault("components", {})
+        for unused in ("HTTPValidationError", "ValidationError"):
+            components.get("schemas", {}).pop(unused, None)
+        if security_schemes:
+            components["securitySchemes"] = security_schemes
+            document["security"] = [{scheme: []} for scheme in security_schemes]
+        for path, routes in document["paths"].items():
+            guards = [*everywhere, *(() if path in open_paths else refusals)]
+            for route in routes.values():
+                answers = route["responses"]
+                answers.pop("422", None)
+                content = answers.get("500", {}).get("content", shape)
+                for kind in guards:
+                    answer = {"description": f"`{kind.code}`", "content": content}
+                    answers.setdefault(str(kind.http_status), answer)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
