@@ -4,8 +4,8 @@ SHELL := /bin/sh
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PACKAGES := common tts_service asr_service gateway client deploy tests bench
-# The stamps are written by deploy/setup.py; `dev` includes `run`.
+PACKAGES := common tts_service asr_service gateway client deploy tools tests bench
+# The stamps are written by deploy/local/setup.py; `dev` includes `run`.
 RUN := $(VENV)/.run-installed
 DEV := $(VENV)/.dev-installed
 
@@ -35,18 +35,18 @@ setup: $(RUN) ## install what the fleet needs into .venv
 setup-dev: $(DEV) ## that, and what tests and lint need
 
 demo: $(RUN) ## start the fleet, speak, listen, echo, compare the words, stop the fleet
-	@$(PY) -m deploy.demo
+	@$(PY) -m deploy.local.demo
 
 run: $(RUN) ## run the fleet in the foreground; Ctrl-C stops it
-	@$(PY) -m deploy.run
+	@$(PY) -m deploy.local.run
 
 health: ## ask each service of a running fleet how it is
 	@if [ ! -e $(RUN) ] && deploy/containers running; then deploy/containers health; \
-	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.health; fi
+	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.local.health; fi
 
 test-client: ## speak to a running fleet and have it echo, with the client programs
 	@if [ ! -e $(RUN) ] && deploy/containers running; then deploy/compose run --rm client; \
-	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.try_clients; fi
+	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.local.try_clients; fi
 
 build: ## build the images (TTS_MODEL=… decides which voice is inside)
 	@deploy/compose --profile client build
@@ -91,7 +91,7 @@ test-containers: $(DEV) ## build the images and test them, with an engine of its
 	$(PY) -m tests.containers.engine $(PY) -m pytest -p no:cacheprovider tests/containers
 
 test-pythons: ## run the fast tests on Python 3.10 and 3.13, where they are installed
-	@python=$$(deploy/find_python) && "$$python" deploy/each_python.py
+	@python=$$(deploy/local/find_python) && "$$python" tools/each_python.py
 
 voice: $(VOICES_RUN) ## download, convert and prove the voice tacotron2-DDC (VOICE=name: another)
 	OMP_NUM_THREADS=1 $(VOICES)/bin/python -W ignore -m tts_service.voices prepare $(VOICE)
@@ -129,23 +129,23 @@ clean: ## remove environments, caches, what the demo wrote, and the fleet's cont
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN): pyproject.toml constraints/fleet.txt
-	@python=$$(deploy/find_python) && "$$python" deploy/setup.py run --venv $(VENV)
+	@python=$$(deploy/local/find_python) && "$$python" deploy/local/setup.py run --venv $(VENV)
 
 $(DEV): pyproject.toml constraints/fleet.txt
-	@python=$$(deploy/find_python) && "$$python" deploy/setup.py dev --venv $(VENV)
+	@python=$$(deploy/local/find_python) && "$$python" deploy/local/setup.py dev --venv $(VENV)
 
 $(CLIENTS_RUN): pyproject.toml constraints/clients.txt
-	@python=$$(deploy/find_python) && "$$python" deploy/setup.py clients --venv $(CLIENTS)
+	@python=$$(deploy/local/find_python) && "$$python" deploy/local/setup.py clients --venv $(CLIENTS)
 
 # Home Assistant wants other versions of what the fleet needs, too, so nothing of it is there.
 $(HOME_ASSISTANT_RUN): tests/clients/home_assistant/requirements.txt | $(DEV)
-	@python=$$($(PY) deploy/each_python.py --find 3.13) && \
+	@python=$$($(PY) tools/each_python.py --find 3.13) && \
 	$(PY) -m uv venv --quiet --clear --python "$$python" $(HOME_ASSISTANT)
 	$(PY) -m uv pip install --quiet --python $(HOME_ASSISTANT) --requirement $<
 	touch $@
 
 $(VOICES_RUN): pyproject.toml constraints/voices.txt
-	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices --venv $(VOICES)
+	@python=$$(deploy/local/find_python) && "$$python" deploy/local/setup.py voices --venv $(VOICES)
 
 $(VOICES_DEV): pyproject.toml constraints/voices.txt
-	@python=$$(deploy/find_python) && "$$python" deploy/setup.py voices-dev --venv $(VOICES)
+	@python=$$(deploy/local/find_python) && "$$python" deploy/local/setup.py voices-dev --venv $(VOICES)

@@ -39,7 +39,7 @@ from client.stream_stt import Heard as Event
 from client.stream_stt import listen, pieces_of
 from common.protocol.live import Final, ListenEnd, Partial, SpeechEnd
 from deploy.local import LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 
 ENDPOINT_MS = 600
 BYTES_PER_S = 32_000

@@ -36,7 +36,7 @@ import numpy as np
 
 from bench.support import say
 from common.audio.samples import Samples, encode_s16le
-from deploy.words import words
+from deploy.local.words import words
 
 PACKAGES = ("asterisk-core-sounds-en-g722", "asterisk-core-sounds-en", "pocketsphinx-testdata")
 SAMPLE_RATE_HZ = 16000

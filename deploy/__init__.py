@@ -1,1 +1,1 @@
-"""How the fleet is set up and run."""
+"""This folder holds what the fleet is deployed with."""

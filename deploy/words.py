@@ -1,16 +1,5 @@
-"""Whether two texts are the same words to the ear: case, punctuation and spelled numbers aside."""
+"""This module is an alias of `deploy.local.words` for tests that are being moved."""
 
-from __future__ import annotations
+from deploy.local.words import words
 
-from whisper_normalizer.english import EnglishTextNormalizer
-
-_normalize = EnglishTextNormalizer()
-
-
-def words(text: str) -> list[str]:
-    """The words of an English text as they are compared.
-
-    By Whisper's own normalizer (Radford et al. 2022, appendix C): "Seven O'Clock!" and "7 o'clock"
-    are the same.
-    """
-    return str(_normalize(text)).split()
+__all__ = ["words"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import LocalFleet, free_ports
-from deploy.words import words
+from deploy.local.words import words
 
 TEXT = "The library opens at eight in the morning. It closes at six in the evening."
 HERE = Path(__file__).parent / "home_assistant"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 
 TEXT = "The library opens at eight in the morning. It closes at six in the evening."
 

@@ -11,7 +11,7 @@ import pytest
 from client.stream_tts import speak_to_file
 from client.transcribe import transcribe
 from client.wav import read_wav
-from deploy.words import words
+from deploy.local.words import words
 from tests.containers.support import SERVICES, Fleet, docker, events, image, is_ready, run, wait_for
 
 SENTENCE = "The library opens at eight in the morning and closes at six in the evening."

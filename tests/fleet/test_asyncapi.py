@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from common.errors import EmptyText
 from common.protocol.messages import parse_json_object
 from common.protocol.speech import END
-from deploy.asyncapi import BARE, CHANNELS, DOCUMENT, EXAMPLES, document, text
+from tools.asyncapi import BARE, CHANNELS, DOCUMENT, EXAMPLES, document, text
 
 
 def validator_of(message: str) -> Draft202012Validator:
@@ -21,7 +21,7 @@ def validator_of(message: str) -> Draft202012Validator:
 
 
 def test_the_document_is_what_the_classes_say_now() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == text(), "python -m deploy.asyncapi renews it"
+    assert DOCUMENT.read_text(encoding="utf-8") == text(), "python -m tools.asyncapi renews it"
 
 
 def test_the_document_is_an_asyncapi_document() -> None:

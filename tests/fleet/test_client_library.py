@@ -12,7 +12,7 @@ from client import SpeechClient
 from common.protocol.live import Final, SpeechStart
 from common.protocol.session import Begin, End
 from deploy.local import LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 from tests.support.speech import RATE_HZ, say
 
 pytestmark = pytest.mark.fleet

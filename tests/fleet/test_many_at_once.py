@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from deploy.local import LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 from tests.support.speech import hear, say
 from tests.support.wire import open_ws, read_utterance
 

@@ -18,7 +18,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from common.audio.samples import decode_s16le, encode_s16le, resample
 from deploy.local import LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 from tests.fleet.conftest import StartFleet
 from tests.support.speech import RATE_HZ, hear
 

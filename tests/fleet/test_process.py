@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from deploy.local import LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 from tests.fleet.conftest import StartFleet
 from tests.support.speech import hear, say
 from tests.support.wire import wait_for

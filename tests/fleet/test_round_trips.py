@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from deploy.local import LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 from tests.support.speech import RATE_HZ, hear, say, word_error_rate
 
 pytestmark = pytest.mark.fleet

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from deploy.local import LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 from tests.fleet.conftest import StartFleet
 from tests.support.session import open_session
 from tests.support.speech import hear

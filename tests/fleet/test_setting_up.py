@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import run, setup
-from deploy.local import ROOT
-from deploy.ports import complaint
-from deploy.words import words
+from deploy.local import ROOT, run, setup
+from deploy.local.settings import complaint
+from deploy.local.words import words
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,7 @@ def test_failure_of_pip_is_explained(said: str, sentence: str) -> None:
 
 def test_python_that_does_not_fit_is_named() -> None:
     found = subprocess.run(
-        [ROOT / "deploy" / "find_python"],
+        [ROOT / "deploy/local/find_python"],
         env={**os.environ, "PYTHON": "/no/such/python"},
         capture_output=True,
         text=True,
@@ -56,7 +55,7 @@ def test_shim_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
         shim.write_text(f"#!/bin/sh\nexit {status}\n")
         shim.chmod(0o755)
     found = subprocess.run(
-        ["/bin/sh", ROOT / "deploy" / "find_python"],
+        ["/bin/sh", ROOT / "deploy/local/find_python"],
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -67,7 +66,7 @@ def test_shim_that_does_not_run_is_passed_over(tmp_path: Path) -> None:
 
 def test_machine_without_python_is_told_what_to_install(tmp_path: Path) -> None:
     found = subprocess.run(
-        ["/bin/sh", ROOT / "deploy" / "find_python"],
+        ["/bin/sh", ROOT / "deploy/local/find_python"],
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,

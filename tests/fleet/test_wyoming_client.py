@@ -11,7 +11,7 @@ from wyoming.client import AsyncTcpClient
 from wyoming.tts import SynthesizeChunk, SynthesizeStart, SynthesizeStop, SynthesizeStopped
 
 from deploy.local import free_ports
-from deploy.words import words
+from deploy.local.words import words
 from tests.fleet.conftest import StartFleet
 
 pytestmark = pytest.mark.fleet

@@ -8,7 +8,7 @@ import httpx
 import jiwer
 
 from deploy.local import LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 from tests.support.wire import open_ws, speak
 
 RATE_HZ = 16000

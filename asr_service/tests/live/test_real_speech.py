@@ -19,7 +19,7 @@ from asr_service.app.weights import resolve
 from asr_service.app.whisper import WhisperEngine
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
 from common.protocol.live import Partial
-from deploy.words import words
+from deploy.local.words import words
 from tests.support.server import Served, served
 from tests.support.wire import close_of, open_ws
 from tts_service.app.engines.hibari import HibariEngine

@@ -3,7 +3,7 @@
 Each gets an environment of its own, `.venv-3.10` and so on. A version that this machine lacks is
 skipped and named; it is a failure if there is none at all.
 
-    python3 deploy/each_python.py [--find 3.13]      only says which interpreter is that version
+    python3 tools/each_python.py [--find 3.13]      only says which interpreter is that version
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def test(version: str, python: str) -> bool:
     """Set up the environment and run the fast tests in it."""
     venv = f".venv-{version}"
     print(f"== Python {version} ({python})", flush=True)
-    setup = [python, "deploy/setup.py", "dev", "--venv", venv]
+    setup = [python, "deploy/local/setup.py", "dev", "--venv", venv]
     pytest = [f"{venv}/bin/python", "-m", "pytest", "-q", "-m", FAST, *TWO_AT_A_TIME]
     # Python's own settings of one version are of no use to another.
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "VIRTUAL_ENV")}

@@ -1,6 +1,6 @@
 """The AsyncAPI document of the WebSockets, made from the classes that validate their messages.
 
-    python -m deploy.asyncapi          # renews docs/asyncapi.json
+    python -m tools.asyncapi          # renews docs/asyncapi.json
 
 https://www.asyncapi.com/docs/reference/specification/v3.0.0. `receive` is what the server takes,
 `send` what it answers. Each message has an example, and a test holds all of them against both.

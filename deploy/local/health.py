@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 
 from common.settings import SettingsError
-from deploy.ports import chosen_ports
+from deploy.local.settings import running_ports
 
 AWAY = "no answer"
 
 
 def main() -> int:
     try:
-        ports = chosen_ports()
+        ports = running_ports()
     except SettingsError as error:
         print(f"A setting in the environment or in .env does not fit: {error}.", file=sys.stderr)
         return 2

@@ -18,10 +18,9 @@ from client.stream_tts import speak_to_file
 from client.transcribe import transcribe
 from client.wav import read_wav
 from common.settings import SettingsError, load_settings
-from deploy.keys import provide_key
 from deploy.local import ROOT, FleetError, LocalFleet
-from deploy.ports import chosen_ports, complaint
-from deploy.words import words
+from deploy.local.settings import chosen_ports, complaint, provide_key
+from deploy.local.words import words
 from tts_service.app.settings import TtsSettings
 
 SENTENCE = (

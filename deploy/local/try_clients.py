@@ -16,7 +16,7 @@ from client.errors import INTERRUPTED_EXIT_CODE
 from common.settings import SettingsError, load_settings
 
 TEXT = "The quick brown fox jumps over 13 lazy dogs."
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ".run/client"
 
 
@@ -60,12 +60,11 @@ def _fleet_of_this_machine() -> tuple[str, int]:
     Its key, if it asks for one, is put into the environment.
     """
     # Only here: in the client's image there are no services.
-    from deploy.keys import provide_key
-    from deploy.ports import chosen_ports
+    from deploy.local.settings import provide_key, running_ports
     from tts_service.app.settings import TtsSettings
 
     provide_key()
-    return f"localhost:{chosen_ports()['gateway']}", load_settings(TtsSettings).tts_sr
+    return f"localhost:{running_ports()['gateway']}", load_settings(TtsSettings).tts_sr
 
 
 if __name__ == "__main__":

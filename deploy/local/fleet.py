@@ -20,7 +20,7 @@ from typing_extensions import Self
 SERVICES = {"asr": "asr_service", "tts": "tts_service", "gateway": "gateway"}
 """Names in the order they are started, and the modules that are run."""
 DEFAULT_PORTS = {"asr": 8081, "tts": 8082, "gateway": 8000}
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class FleetError(Exception):

@@ -1,10 +1,10 @@
 """Puts the project and its pinned packages into a virtual environment.
 
-    python3 deploy/setup.py run            what the fleet needs, into .venv
-    python3 deploy/setup.py dev            that, and what tests and lint need
-    python3 deploy/setup.py dev --venv .venv-3.10
-    python3 deploy/setup.py voices --venv .venv-voices    what prepares voices (torch, Coqui)
-    python3 deploy/setup.py clients --venv .venv-clients  other people's: Pipecat, LiveKit
+    python3 deploy/local/setup.py run            what the fleet needs, into .venv
+    python3 deploy/local/setup.py dev            that, and what tests and lint need
+    python3 deploy/local/setup.py dev --venv .venv-3.10
+    python3 deploy/local/setup.py voices --venv .venv-voices    what prepares voices (torch, Coqui)
+    python3 deploy/local/setup.py clients --venv .venv-clients  other people's: Pipecat, LiveKit
 
 Uses nothing but the standard library: it runs before anything is installed. What goes wrong ends in
 a sentence that says what to do; all that pip says is in `setup.log` in the environment. A stamp in
@@ -21,7 +21,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 INCLUDED = {
     "run": ("run",),
     "dev": ("run", "dev"),

@@ -19,7 +19,7 @@ from honcho.printer import Printer
 
 from common.settings import SettingsError
 from deploy.local import ROOT
-from deploy.ports import chosen_ports, complaint
+from deploy.local.settings import chosen_ports, complaint
 
 STOPPED_BY_HAND = (130, 143)
 """Honcho's statuses for SIGINT and SIGTERM: here the ordinary way to end."""
