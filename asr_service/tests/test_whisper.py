@@ -21,7 +21,7 @@ from common.audio.samples import Samples, encode_s16le
 from common.errors import UndecodableAudio
 from common.protocol.recognition import Transcript
 from common.settings import SettingsError
-from deploy.words import words
+from deploy.local.words import words
 from tts_service.app.engines.hibari import HibariEngine
 from tts_service.app.utterance import SpeechOptions, utter
 

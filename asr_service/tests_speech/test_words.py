@@ -18,7 +18,7 @@ from asr_service.app.weights import resolve
 from asr_service.app.whisper import WhisperEngine
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
 from bench.speech_set import Clip, held_out, joined, load, word_error_rate
-from deploy.words import words
+from deploy.local.words import words
 
 AS_SERVED = RecognitionOptions(beam_size=1)
 BATCH = 4

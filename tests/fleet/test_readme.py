@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local import DEFAULT_PORTS, ROOT, LocalFleet
-from deploy.words import words
+from deploy.local.words import words
 
 pytestmark = pytest.mark.fleet
 
