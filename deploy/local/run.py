@@ -1,76 +1,276 @@
-"""`make run`: the services of the Procfile in the foreground, until Ctrl-C.
+"""`make run`: the fleet in the foreground with readable logs, until Ctrl-C.
 
-Honcho starts them, prefixes their lines and stops all when one ends. What is added here: the ports
-are looked at first, the gateway is told of other ports, and the logs are made for people.
+A supervisor of three processes. It says where the fleet is once all of it can serve, starts a
+service again that crashed, and stops everything when a service cannot be kept running: when it ends
+before it was ever ready, ends with status 2 (its settings do not fit) or crashes too often.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Mapping
-from pathlib import Path
-from types import FrameType
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from honcho.environ import parse_procfile
-from honcho.manager import Manager
-from honcho.printer import Printer
+import anyio
+import httpx
+from anyio.abc import ByteReceiveStream, Process
+from anyio.streams.text import TextReceiveStream
 
 from common.settings import SettingsError
-from deploy.local import ROOT
-from deploy.local.settings import chosen_ports, complaint
+from deploy.local.fleet import SERVICES
+from deploy.local.settings import chosen_ports, complaint, ports_remembered, reachable_host
 
-STOPPED_BY_HAND = (130, 143)
-"""Honcho's statuses for SIGINT and SIGTERM: here the ordinary way to end."""
+MAX_RESTARTS, RESTARTS_WITHIN_S = 5, 60.0
+POLL_S = 0.1
+BAD_SETTINGS = 2
+COLORS = {"asr": 33, "tts": 36, "gateway": 32}
+"""ANSI's yellow, cyan and green."""
+KILL_AFTER_DRAIN_S = 10.0
+"""How much longer than its drain a service may take to end."""
+
+
+@dataclass(kw_only=True)
+class Supervisor:
+    """Keeps one process for each of `commands` running; `gateway` is the first to be stopped.
+
+    `is_ready` tells whether the service of that name can serve, `announce` is called once all can.
+    """
+
+    commands: Mapping[str, Sequence[str]]
+    environment: Mapping[str, str]
+    is_ready: Callable[[str], Awaitable[bool]]
+    announce: Callable[[], None]
+    colors: bool = False
+    stop_timeout_s: float = 14.0
+    """How long the services may take to end before they are killed."""
+    first_delay_s: float = 0.5
+    """Pause before a restart; each further one within `RESTARTS_WITHIN_S` waits twice as long."""
+    _processes: dict[str, Process] = field(default_factory=dict)
+    _ready: set[str] = field(default_factory=set)
+    _stopping: anyio.Event = field(default_factory=anyio.Event)
+    _failure: tuple[str, int] | None = None
+
+    async def run(self) -> int:
+        """Run until a signal comes or a service cannot be kept running; returns the exit status."""
+        async with anyio.create_task_group() as signals:
+            signals.start_soon(self._stop_on_signal)
+            async with anyio.create_task_group() as services:
+                for name in self.commands:
+                    services.start_soon(self._keep_running, name)
+                await self._stopping.wait()
+                await self._stop_processes()
+                # For what they said last.
+                services.cancel_scope.deadline = anyio.current_time() + 2
+            signals.cancel_scope.cancel()
+        if self._failure is None:
+            return 0
+        sentence, status = self._failure
+        sys.stdout.flush()
+        print(sentence, file=sys.stderr)
+        return status
+
+    async def _stop_on_signal(self) -> None:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    _detach_output()
+                if self._stopping.is_set():
+                    _kill(self._processes.values())
+                self._stopping.set()
+
+    async def _stop_processes(self) -> None:
+        """End the gateway, which may still need the others for its work in flight, then those."""
+        names = list(self._processes)
+        for group in ([n for n in names if n == "gateway"], [n for n in names if n != "gateway"]):
+            running = [p for n in group if (p := self._processes[n]).returncode is None]
+            for process in running:
+                process.terminate()
+            with anyio.move_on_after(self.stop_timeout_s):
+                for process in running:
+                    await process.wait()
+            _kill(running)
+
+    async def _keep_running(self, name: str) -> None:
+        restarts: deque[float] = deque()
+        while not self._stopping.is_set():
+            status, last_words = await self._run_once(name)
+            if self._stopping.is_set():
+                return
+            ended = f"{name} {_how_it_ended(status)}"
+            if status == BAD_SETTINGS or name not in self._ready:
+                said = "\n".join(last_words) or f"{ended} before it was ready."
+                self._give_up(said, status if status > 0 else 1)
+                return
+            now = time.monotonic()
+            while restarts and now - restarts[0] > RESTARTS_WITHIN_S:
+                restarts.popleft()
+            if len(restarts) == MAX_RESTARTS:
+                self._give_up(
+                    f"{ended}, after {MAX_RESTARTS} restarts within {RESTARTS_WITHIN_S:g} s: the "
+                    "fleet is stopped.",
+                    1,
+                )
+                return
+            delay_s = self.first_delay_s * 2 ** len(restarts)
+            restarts.append(now)
+            _say(
+                f"{ended}; it is started again in {delay_s:g} s (restart {len(restarts)} of at "
+                f"most {MAX_RESTARTS} within {RESTARTS_WITHIN_S:g} s)."
+            )
+            with anyio.move_on_after(delay_s):
+                await self._stopping.wait()
+
+    def _give_up(self, sentence: str, status: int) -> None:
+        if self._failure is None:
+            self._failure = sentence, status
+        self._stopping.set()
+
+    async def _run_once(self, name: str) -> tuple[int, deque[str]]:
+        """Start a service and print what it says until it ends.
+
+        Returns its status and the last lines of its stderr.
+        """
+        last_words: deque[str] = deque(maxlen=20)
+        async with (
+            await anyio.open_process(
+                self.commands[name],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                # Ctrl-C in the terminal reaches the supervisor alone, which stops them in order.
+                start_new_session=True,
+            ) as process,
+            anyio.create_task_group() as tasks,
+        ):
+            self._processes[name] = process
+            assert process.stdout is not None
+            assert process.stderr is not None
+            if self._stopping.is_set():
+                process.terminate()
+            tasks.start_soon(self._print_lines, name, process.stdout)
+            tasks.start_soon(self._print_lines, name, process.stderr, last_words)
+            async with anyio.create_task_group() as readiness:
+                readiness.start_soon(self._watch_readiness, name)
+                status = await process.wait()
+                readiness.cancel_scope.cancel()
+        return status, last_words
+
+    async def _watch_readiness(self, name: str) -> None:
+        while not await self.is_ready(name):  # noqa: ASYNC110 - another process is asked
+            await anyio.sleep(POLL_S)
+        if name in self._ready:
+            _say(f"{name} is ready again.")
+            return
+        self._ready.add(name)
+        if len(self._ready) == len(self.commands):
+            self.announce()
+
+    async def _print_lines(
+        self, name: str, stream: ByteReceiveStream, kept: deque[str] | None = None
+    ) -> None:
+        # Lines of JSON name their service themselves.
+        prefix = "" if self.environment.get("LOG_FORMAT") == "json" else f"{name:<8}| "
+        if self.colors and prefix:
+            prefix = f"\x1b[{COLORS[name]}m{prefix}\x1b[0m"
+        rest = ""
+        async for text in TextReceiveStream(stream, errors="replace"):
+            *lines, rest = (rest + text).split("\n")
+            for line in lines:
+                print(prefix + line, flush=True)
+                if kept is not None:
+                    kept.append(line)
+        if rest:
+            print(prefix + rest, flush=True)
 
 
 def main() -> int:
     try:
         ports = chosen_ports()
+        host = reachable_host()
     except SettingsError as error:
         print(f"A setting in the environment or in .env does not fit: {error}.", file=sys.stderr)
         return 2
     if taken := complaint(ports, "run"):
         print(taken, file=sys.stderr)
         return 2
-    services = environment(os.environ, ports, colors=sys.stdout.isatty())
-    # The services tell the time themselves.
-    manager = Manager(Printer(sys.stdout, time_format=""))
-    for name, command in parse_procfile((ROOT / "Procfile").read_text()).processes.items():
-        manager.add_process(name, command, env=services, cwd=str(ROOT))
-    signal.signal(signal.SIGHUP, _terminal_closed)
-    print(f"http://localhost:{ports['gateway']} — Ctrl-C stops the fleet", flush=True)
-    manager.loop()
-    return 0 if manager.returncode in STOPPED_BY_HAND else manager.returncode or 0
+    with ports_remembered(ports) as remembered:
+        return anyio.run(_supervise, ports, host, remembered)
+
+
+async def _supervise(ports: Mapping[str, int], host: str, remembered: bool) -> int:
+    colors = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    services = environment(os.environ, ports, host=host, colors=colors)
+
+    def announce() -> None:
+        shown = "localhost" if host == "127.0.0.1" else host
+        addresses = "\n".join(f"  {name:<10}http://{shown}:{ports[name]}" for name in ports)
+        use = "`make health` and `make test-client` find it; " if remembered else ""
+        _say(f"\nThe fleet is ready:\n{addresses}\n{use}Ctrl-C stops it.\n")
+
+    async with httpx.AsyncClient(timeout=2.0, trust_env=False) as client:
+
+        async def is_ready(name: str) -> bool:
+            try:
+                answer = await client.get(f"http://{host}:{ports[name]}/readyz")
+            except httpx.HTTPError:
+                return False
+            return answer.status_code == 200
+
+        _say("Starting " + ", ".join(f"{name} :{port}" for name, port in ports.items()) + " …")
+        return await Supervisor(
+            commands={name: [sys.executable, "-m", module] for name, module in SERVICES.items()},
+            environment=services,
+            is_ready=is_ready,
+            announce=announce,
+            colors=colors,
+            stop_timeout_s=float(services["DRAIN_SECONDS"]) + KILL_AFTER_DRAIN_S,
+        ).run()
 
 
 def environment(
-    environ: Mapping[str, str], ports: Mapping[str, int], *, colors: bool
+    environ: Mapping[str, str], ports: Mapping[str, int], *, host: str = "127.0.0.1", colors: bool
 ) -> dict[str, str]:
-    """What the services are started with; what the user has set himself is left as it is."""
+    """What the services are started with; what the user has set is left as it is."""
     defaults = {
         "LOG_FORMAT": "console",
         # Each line at once, and not when a buffer is full: these are pipes.
         "PYTHONUNBUFFERED": "1",
-        # Honcho kills what has not ended 5 s after the first: leave in order before that.
+        # A person waits for the terminal.
         "DRAIN_SECONDS": "4",
-        "GATEWAY_TTS_URL": f"http://127.0.0.1:{ports['tts']}",
-        "GATEWAY_ASR_URL": f"http://127.0.0.1:{ports['asr']}",
+        "GATEWAY_TTS_URL": f"http://{host}:{ports['tts']}",
+        "GATEWAY_ASR_URL": f"http://{host}:{ports['asr']}",
     }
     if colors and "NO_COLOR" not in environ:
         # The services write into a pipe, so they cannot see the terminal behind it.
         defaults["FORCE_COLOR"] = "1"
-    path = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}"
-    return {**defaults, **environ, "PATH": path}
+    return {**defaults, **environ}
 
 
-def _terminal_closed(_: int, __: FrameType | None) -> None:
-    """Stop as for SIGTERM; nothing can be printed any more."""
+def _how_it_ended(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    return f"was killed by {signal.Signals(-status).name}"
+
+
+def _kill(processes: Iterable[Process]) -> None:
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+def _detach_output() -> None:
+    """Write to nowhere from now on: the terminal was closed."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.dup2(null, sys.stderr.fileno())
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

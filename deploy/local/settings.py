@@ -11,17 +11,19 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from asr_service.app.settings import AsrSettings
 from client.address import KEY_VARIABLE
 from common.settings import CommonSettings, load_settings
-from deploy.local.fleet import ROOT, ports_in_use
+from deploy.local.fleet import ports_in_use
 from gateway.app.settings import GatewaySettings
 from tts_service.app.settings import TtsSettings
 
-REMEMBERED = ROOT / ".run" / "fleet.json"
+REMEMBERED = Path(".run/fleet.json")
+"""In the folder that the fleet is started in, as its `.env` is."""
+
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1", "localhost": "127.0.0.1"}  # noqa: S104
 
 
@@ -63,12 +65,16 @@ def remembered_ports(file: Path = REMEMBERED) -> dict[str, int]:
 
 @contextmanager
 def ports_remembered(ports: Mapping[str, int], file: Path = REMEMBERED) -> Iterator[bool]:
-    """Remember `ports` while the body runs; yields false if another fleet is remembered already."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+", encoding="utf-8") as held:
+    """Remember `ports` while the body runs.
+
+    Yields false if another fleet is remembered already, or nothing can be written here.
+    """
+    with ExitStack() as stack:
         try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            held = stack.enter_context(file.open("a", encoding="utf-8"))
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             yield False
             return
         held.truncate(0)
