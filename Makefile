@@ -102,10 +102,11 @@ test-voices: $(VOICES_DEV) ## compare the Tacotron2 engine with Coqui (installs 
 bench-tacotron: $(VOICES_DEV) ## measure the Tacotron2 engine against Coqui
 	$(VOICES)/bin/python -W ignore -m bench.tacotron
 
-lint: $(DEV) ## ruff, black and mypy, changing nothing
+lint: $(DEV) ## ruff, black, mypy and import-linter, changing nothing
 	$(PY) -m ruff check .
 	$(PY) -m black --quiet --check .
 	$(PY) -m mypy $(wildcard $(PACKAGES))
+	$(VENV)/bin/lint-imports --no-logo --no-cache
 
 format: $(DEV) ## put the code into shape
 	$(PY) -m ruff check --fix .
