@@ -1,5 +1,5 @@
-"""Preparing a voice: from Coqui's release to what `tts_service.app.engines.tacotron` speaks with.
+"""This package turns a release of Coqui into a voice for `tts_service.app.engines.tacotron`.
 
-Runs once, in an environment of its own: torch and Coqui are needed to read and to check a
+It runs once, in an environment of its own: torch and Coqui are needed to read and to check a
 checkpoint, never to speak.
 """

@@ -1,4 +1,4 @@
-"""`python -m tts_service.voices`: prepare the voices that the service speaks with."""
+"""`python -m tts_service.voices` prepares the voices that the service speaks with."""
 
 from __future__ import annotations
 
@@ -53,16 +53,18 @@ def _parser() -> argparse.ArgumentParser:
         "--voices-dir",
         type=Path,
         default=Path(os.environ.get("TTS_VOICES_DIR", "voices")),
-        help="where prepared voices live (TTS_VOICES_DIR; default: voices)",
+        help="folder of the prepared voices (TTS_VOICES_DIR; default: voices)",
     )
     parser.add_argument(
         "--base-url",
         default=os.environ.get("TTS_VOICES_BASE_URL") or catalogue.RELEASES,
-        help="a mirror of Coqui's releases (TTS_VOICES_BASE_URL)",
+        help="address of Coqui's releases or of a mirror (TTS_VOICES_BASE_URL)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="voices and vocoders of Coqui's catalogue")
-    command = commands.add_parser("pull", help="only download a voice and its vocoder")
+    commands.add_parser("list", help="list the voices and vocoders of Coqui's catalogue")
+    command = commands.add_parser(
+        "pull", help="download a voice and its vocoder, and do nothing else"
+    )
     command.add_argument("name", nargs="?", default=catalogue.DEFAULT_VOICE)
     command = commands.add_parser(
         "prepare", help="download, export, compare with Coqui and install a voice"
@@ -71,12 +73,21 @@ def _parser() -> argparse.ArgumentParser:
         "source",
         nargs="?",
         default=catalogue.DEFAULT_VOICE,
-        help="a name of the catalogue, a zip (path or address) or a folder",
+        help="name in the catalogue, zip file (path or URL) or folder",
     )
-    command.add_argument("--vocoder", help="as source; default: what the voice names")
-    command.add_argument("--name", help="what TTS_MODEL will call it; default: from the source")
-    command.add_argument("--force", action="store_true", help="even if it is prepared already")
-    command = commands.add_parser("check", help="whether a prepared voice is whole")
+    command.add_argument(
+        "--vocoder",
+        help="the vocoder, given like the source; default: the one that the voice names",
+    )
+    command.add_argument(
+        "--name", help="name of the voice for TTS_MODEL; default: made from the source"
+    )
+    command.add_argument(
+        "--force", action="store_true", help="prepare the voice again even if it is unchanged"
+    )
+    command = commands.add_parser(
+        "check", help="check the files of a prepared voice against their hashes"
+    )
     command.add_argument("name", nargs="?", default=catalogue.DEFAULT_VOICE)
     return parser
 

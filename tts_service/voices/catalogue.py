@@ -1,6 +1,6 @@
-"""Which voices there are and where their files come from: Coqui's own catalogue.
+"""This module reads Coqui's catalogue: which voices there are and where their files are.
 
-`coqui-tts` carries it as `.models.json`; it is read as a file, without importing Coqui.
+The package `coqui-tts` holds it as `.models.json`; it is read as a file, without importing Coqui.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from .errors import PrepareError, UnknownVoice
 
 DEFAULT_VOICE = "tts_models/en/ljspeech/tacotron2-DDC"
 RELEASES = "https://github.com/coqui-ai/TTS/releases/download"
-"""Where Coqui publishes; `TTS_VOICES_BASE_URL` puts a mirror in its place."""
+"""Where Coqui publishes its releases; `TTS_VOICES_BASE_URL` names a mirror instead."""
 
 PINNED_SHA256: dict[str, str] = {}
-"""By file name. Empty as long as nobody has verified a release for this project: a hash is then
-recorded at first download and held to from then on (see docs/voices.md)."""
+"""Hashes by file name. It is empty because nobody has verified a release for this project: the hash
+of the first download is recorded, and later ones must have the same (see docs/voices.md)."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """One entry: a model or a vocoder."""
+    """A release is one entry of the catalogue: a model or a vocoder."""
 
     name: str
     url: str
@@ -37,7 +37,7 @@ class Release:
 
 
 def releases(base_url: str = RELEASES) -> dict[str, Release]:
-    """All Tacotron2 models and HiFi-GAN vocoders of the catalogue, by name."""
+    """Return all Tacotron2 models and HiFi-GAN vocoders of the catalogue, by name."""
     found = {}
     for kind, languages in _models().items():
         for language, datasets in languages.items():
@@ -56,11 +56,11 @@ def releases(base_url: str = RELEASES) -> dict[str, Release]:
 
 
 def release(name: str, base_url: str = RELEASES) -> Release:
-    """The entry `name`. Raises `UnknownVoice`, with what there is."""
+    """Return the entry `name`. Raises `UnknownVoice`, which lists the names that exist."""
     known = releases(base_url)
     if name not in known:
         raise UnknownVoice(
-            f"{name} is not in Coqui's catalogue (of Tacotron2 and HiFi-GAN); there is:\n  "
+            f"{name} is no Tacotron2 model or HiFi-GAN vocoder of Coqui's catalogue, which has:\n  "
             + "\n  ".join(sorted(known))
         )
     return known[name]

@@ -1,4 +1,4 @@
-"""Proves that an exported voice is Coqui's: same symbols, same waveform, streamed."""
+"""This module proves that an exported voice equals Coqui's: same symbols, same waveform."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .coqui import CoquiVoice
 from .errors import CheckFailed
 
 TOLERANCE = 1e-5
-"""Of a sample in [-1, 1], float32: a third of one step of 16-bit audio."""
+"""Largest difference of a sample in [-1, 1], float32: a third of one step of 16-bit audio."""
 MOST_DEVIATION = 0.5
-"""A reduced precision further than this from Coqui's frames is not the voice any more."""
+"""Largest deviation of a reduced precision's mel frames from Coqui's."""
 MOST_STEPS = 1000
-"""Both decoders are cut off here, so that weights that never stop can be compared too."""
+"""Decoder steps after which both are cut off, so that weights that never stop can be compared."""
 DEVIATION_STEPS = 300
 
 TEXTS = (
@@ -38,7 +38,7 @@ TEXTS = (
 def check(
     coqui: CoquiVoice, manifest: Manifest, folder: Path, texts: Sequence[str] = TEXTS
 ) -> Manifest:
-    """Compare the voice in `folder` with Coqui; returns the manifest with what was found.
+    """Compare the voice in `folder` with Coqui; returns the manifest with the result.
 
     Raises `CheckFailed` if symbols differ, or samples by more than `TOLERANCE`.
     """
@@ -80,7 +80,7 @@ def check(
 
 
 def comparable(manifest: Manifest, folder: Path, precision: PrecisionName) -> TacotronEngine:
-    """The voice as Coqui runs it: nothing ends a decode but the stop token and the limit."""
+    """Load the voice as Coqui runs it: only the stop token and the limit end a decode."""
     options = TacotronOptions(
         precision=precision, limits=GuardLimits.off(), sentence_pause_ms=0, seed=0
     )
@@ -98,7 +98,7 @@ def _same_symbols(coqui: CoquiVoice, manifest: Manifest, text: str) -> Symbols:
 def _deviation(
     coqui: CoquiVoice, manifest: Manifest, folder: Path, name: PrecisionName, symbols: Symbols
 ) -> float:
-    """Distance of the decoder's frames from Coqui's, each decoding on its own."""
+    """Return how far the decoder's mel frames are from Coqui's, each decoding on its own."""
     from tts_service.app.engines.tacotron.batch import Batch
     from tts_service.app.engines.tacotron.decoder import DecoderModel, Row
     from tts_service.app.engines.tacotron.guard import Guard
@@ -126,7 +126,7 @@ def _deviation(
 
 @contextmanager
 def same_dropout(coqui: CoquiVoice, manifest: Manifest) -> Iterator[None]:
-    """Let Coqui's prenet drop what ours drops: a stochastic voice can be compared only so."""
+    """Make Coqui's prenet drop what ours drops, so that a stochastic voice can be compared."""
     if not manifest.prenet_dropout:
         yield
         return

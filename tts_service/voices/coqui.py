@@ -1,6 +1,6 @@
-"""Coqui, loaded: the reference that a voice is exported from and compared with.
+"""This module loads a voice with Coqui: the reference to export from and to compare with.
 
-The only module, with `check`, that imports torch and Coqui.
+Only this module and `check` import torch and Coqui.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Weights = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 
 
 class CoquiVoice:
-    """A model and a vocoder as Coqui's `Synthesizer` holds them."""
+    """A Coqui voice is a model and a vocoder in Coqui's `Synthesizer`."""
 
     def __init__(self, model: Checkpoint, vocoder: Checkpoint, work: Path) -> None:
         """Load both with Coqui. Raises `UnsupportedVoice` or `BadArchive`."""
@@ -68,15 +68,17 @@ class CoquiVoice:
         return _arrays(self.generator)
 
     def frames(self, ids: list[int]) -> Any:
-        """Decoder frames (n, mels), refined frames (n, mels) for symbols, as Coqui infers them."""
+        """Return Coqui's decoder frames (n, mels) and refined frames (n, mels) for symbols."""
         import torch
 
         outputs = self.model.inference(torch.tensor([ids], dtype=torch.long))
         return outputs["decoder_outputs"][0].numpy(), outputs["model_outputs"][0].numpy()
 
     def waveform(self, ids: list[int]) -> Any:
-        """The whole waveform for symbols: what `Synthesizer.tts` does between its sentence
-        splitting and its padding with silence."""
+        """Return the whole waveform for symbols.
+
+        This is what `Synthesizer.tts` does after splitting sentences and before adding silence.
+        """
         import torch
 
         outputs = self.model.inference(torch.tensor([ids], dtype=torch.long))
@@ -87,7 +89,7 @@ class CoquiVoice:
         return waveform
 
     def ids(self, text: str) -> list[int]:
-        """The symbols that Coqui makes of a text."""
+        """Return Coqui's symbols for a text."""
         names = self.model.language_manager.language_names
         language = names[0] if self.model.language_manager.num_languages == 1 else None
         ids: list[int] = self.model.tokenizer.text_to_ids(text, language=language)
@@ -103,10 +105,10 @@ def _arrays(module: Any) -> Weights:
 
 
 def stand_in_for_audio_io() -> None:
-    """Let Coqui be imported where torchaudio or torchcodec cannot be had.
+    """Make Coqui importable where torchaudio or torchcodec is not installed.
 
-    It imports both at the top, and Tacotron2, HiFi-GAN and `Synthesizer` use neither. Where a
-    package is missing, an empty module takes its name, and any use of it is an error that says so.
+    It imports both at the top, and Tacotron2, HiFi-GAN and `Synthesizer` use neither. An empty
+    module stands in for a missing package, and any use of it is an error that says so.
     """
     for name in ("torchaudio", "torchcodec"):
         if name in sys.modules or importlib.util.find_spec(name) is not None:
@@ -134,14 +136,14 @@ def _read_config(checkpoint: Checkpoint) -> dict[str, Any]:
         try:
             config = json.loads(text)
         except json.JSONDecodeError as error:
-            raise BadArchive(f"{checkpoint.config.name} is no JSON: {error}") from error
+            raise BadArchive(f"{checkpoint.config.name} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise BadArchive(f"{checkpoint.config.name} holds no configuration")
     return config
 
 
 def _local_config(checkpoint: Checkpoint, target: Path) -> Path:
-    """A copy of the configuration whose paths point at the files that are here."""
+    """Write a copy of the configuration whose paths name the unpacked files."""
     config = _read_config(checkpoint)
     audio = config.get("audio")
     if not isinstance(audio, dict):
@@ -155,7 +157,7 @@ def _local_config(checkpoint: Checkpoint, target: Path) -> Path:
 
 
 def _refuse_unsupported(model: Path, vocoder: Path) -> None:
-    """Name what the engine cannot speak before any of it is loaded."""
+    """Refuse what the engine does not support, before anything is loaded."""
     config = json.loads(model.read_text(encoding="utf-8"))
     refused = {
         "use_phonemes": "phonemes as input (a phonemizer would have to run in the service)",
@@ -184,7 +186,7 @@ def _refuse_unsupported(model: Path, vocoder: Path) -> None:
 
 
 class _NumbersOnly(pickle.Unpickler):
-    """Opens what numpy writes and nothing else: Coqui itself would run whatever is pickled."""
+    """This unpickler opens what numpy writes and nothing else; Coqui itself runs any pickle."""
 
     _ALLOWED = frozenset(
         {
@@ -205,7 +207,7 @@ class _NumbersOnly(pickle.Unpickler):
 
 
 def _refuse_code(checkpoint: Checkpoint) -> None:
-    """The weights are read by torch with `weights_only`; the statistics are a pickle beside it."""
+    """Refuse statistics that run code: they are a pickle, while torch reads weights safely."""
     if checkpoint.stats is None:
         return
     stream = io.BytesIO(checkpoint.stats.read_bytes())

@@ -1,4 +1,4 @@
-"""What can go wrong while a voice is prepared. Nothing is installed when one of these is raised."""
+"""These are the errors of preparing a voice. Nothing is installed when one of them is raised."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ class PrepareError(Exception):
 
 
 class UnknownVoice(PrepareError):
-    """No such name in Coqui's catalogue, and no such file, address or folder."""
+    """The source is neither a name in Coqui's catalogue nor a file, URL or folder."""
 
 
 class DownloadFailed(PrepareError):
-    """The file could not be fetched, or not all of it."""
+    """The file could not be downloaded completely."""
 
 
 class HashMismatch(PrepareError):
-    """The file is not the one that was pinned or recorded."""
+    """The file's hash is not the one that was pinned or recorded."""
 
 
 class BadArchive(PrepareError):
-    """The archive is damaged, hostile, or holds no checkpoint."""
+    """The archive is damaged or unsafe, or holds no checkpoint."""
 
 
 class UnsupportedVoice(PrepareError):
-    """The checkpoint is of a kind that the engine cannot speak; the message names the option."""
+    """The engine does not support an option of the checkpoint; the message names the option."""
 
 
 class CheckFailed(PrepareError):
-    """What was exported does not equal Coqui."""
+    """The exported voice differs from Coqui's, or from the files that were installed."""
 
 
 class Busy(PrepareError):

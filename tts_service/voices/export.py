@@ -1,4 +1,4 @@
-"""Writes the graphs and the manifest of a voice that Coqui has loaded."""
+"""This module writes the graphs and the manifest of a voice that Coqui has loaded."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from tts_service.app.engines.tacotron.manifest import (
 
 from .coqui import CoquiVoice
 from .errors import UnsupportedVoice
-from .graphs.decoder import build_decoder
+from .graphs.decoder import DecoderOptions, build_decoder
 from .graphs.encoder import build_encoder
 from .graphs.postnet import build_postnet
-from .graphs.step import DecoderOptions
 from .graphs.vocoder import VocoderOptions, build_vocoder
 
 PRECISIONS: tuple[PrecisionName, ...] = ("float32", "int8")
@@ -34,7 +33,7 @@ PRECISIONS: tuple[PrecisionName, ...] = ("float32", "int8")
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the manifest says about where the voice comes from."""
+    """Provenance is where the voice comes from, for its manifest."""
 
     name: str
     vocoder: str
@@ -44,9 +43,9 @@ class Provenance:
 
 
 def export(coqui: CoquiVoice, folder: Path, provenance: Provenance) -> Manifest:
-    """Write the graphs into `folder`; returns the manifest, which lacks the proof still.
+    """Write the graphs into `folder`; returns the manifest, without a proof yet.
 
-    Raises `UnsupportedVoice`, naming the option that the engine cannot speak.
+    Raises `UnsupportedVoice`, which names the option that the engine does not support.
     """
     weights = coqui.model_weights()
     options = decoder_options(coqui)
@@ -95,7 +94,7 @@ def export(coqui: CoquiVoice, folder: Path, provenance: Provenance) -> Manifest:
 
 
 def decoder_options(coqui: CoquiVoice) -> DecoderOptions:
-    """Read off the loaded modules, not the configuration: Coqui has filled in its defaults."""
+    """Read the options from the loaded modules, in which Coqui has filled in its defaults."""
     decoder = coqui.model.decoder
     attention, prenet = decoder.attention, decoder.prenet
     return DecoderOptions(
@@ -114,7 +113,7 @@ def decoder_options(coqui: CoquiVoice) -> DecoderOptions:
 
 
 def text_input(coqui: CoquiVoice) -> TextInput:
-    """The tokenizer as data."""
+    """Describe the tokenizer as data."""
     model, config = coqui.model, coqui.synthesizer.tts_config
     tokenizer, characters = model.tokenizer, model.tokenizer.characters
     cleaner = config.text_cleaner
@@ -136,9 +135,9 @@ def text_input(coqui: CoquiVoice) -> TextInput:
 
 
 def mel_steps(model: Any, vocoder: Any) -> tuple[MelStep, ...]:
-    """`vocoder.normalize(model.denormalize(x))` of two of Coqui's audio processors, as data.
+    """Describe `vocoder.normalize(model.denormalize(x))` of two audio processors as data.
 
-    None at all where both models work on the same, unnormalised frames.
+    It is empty where both models work on the same, unnormalised mel frames.
     """
     steps = [s for s in (_denormalize(model), _normalize(vocoder)) if s is not None]
     return tuple(steps)
@@ -182,7 +181,7 @@ def _normalize(ap: Any) -> MelStep | None:
 
 
 def endpoint(coqui: CoquiVoice) -> Endpoint | None:
-    """Coqui's `find_endpoint`, where the configuration asks for it."""
+    """Describe Coqui's `find_endpoint`, if the configuration uses it."""
     from TTS.utils.audio.numpy_transforms import db_to_amp
 
     if not coqui.synthesizer.tts_config.audio.get("do_trim_silence"):
@@ -201,7 +200,7 @@ def _refuse_mismatch(coqui: CoquiVoice, hop: int) -> None:
         )
     if model.hop_length != hop:
         raise UnsupportedVoice(
-            f"a frame is {model.hop_length} samples to the model, {hop} to the vocoder"
+            f"a mel frame is {model.hop_length} samples to the model, {hop} to the vocoder"
         )
     for extra in ("cond_layer", "conds", "lin_pre"):
         if hasattr(coqui.generator, extra):

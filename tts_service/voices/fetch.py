@@ -1,4 +1,8 @@
-"""Downloads a file: resumed where it broke off, checked for size and hash, with a progress bar."""
+"""This module downloads a file, resumes a partial one, checks its hash and shows progress.
+
+It is our own because pooch (1.9) does not resume: it begins again after each broken connection, and
+a release has hundreds of megabytes.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +25,14 @@ HASHES = "hashes.json"
 
 
 def fetch(url: str, folder: Path, *, pinned: str | None, attempts: int = 4) -> tuple[Path, str]:
-    """Bring `url` into `folder`; returns the file and its SHA-256.
+    """Download `url` into `folder`; returns the file and its SHA-256.
 
-    A file that is there already and has the right hash is taken as it is. `pinned` is the hash the
-    project knows; without one the hash is recorded in `hashes.json` at the first download, and any
-    later download must have it too. Raises `DownloadFailed` or `HashMismatch`.
+    A file that exists and has the right hash is not downloaded again. `pinned` is the hash that the
+    project knows; without one the hash is recorded in `hashes.json` at the first download, and each
+    later download must have the same. Raises `DownloadFailed` or `HashMismatch`.
     """
     if not url.startswith(("https://", "http://")):
-        raise DownloadFailed(f"{url} is no http address")
+        raise DownloadFailed(f"{url} is not an http address")
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / url.rsplit("/", 1)[-1]
     book = folder / HASHES
@@ -63,7 +67,7 @@ def sha256(file: Path) -> str:
 def _download(url: str, part: Path, attempts: int) -> None:
     for attempt in range(attempts):
         try:
-            _continue(url, part)
+            _download_rest(url, part)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code < 500:
@@ -76,18 +80,18 @@ def _download(url: str, part: Path, attempts: int) -> None:
         if attempt == attempts - 1:
             kept = part.stat().st_size if part.is_file() else 0
             raise DownloadFailed(
-                f"{url}: {problem}; {kept} bytes are kept and the next run goes on from there"
+                f"{url}: {problem}; {kept} bytes are kept, and the next run resumes there"
             ) from problem
 
 
-def _continue(url: str, part: Path) -> None:
-    """One connection: the rest of the file if the server can give it, else all of it."""
+def _download_rest(url: str, part: Path) -> None:
+    """Download over one connection: the rest of the file if the server can resume, else all."""
     have = part.stat().st_size if part.is_file() else 0
     tag_file = part.with_name(part.name + ".etag")
     tag = tag_file.read_text() if tag_file.is_file() else None
     request = urllib.request.Request(url)  # noqa: S310 - the scheme was checked
     if have and tag:
-        # If-Range: a file that has changed since comes from its beginning, not as a mixture.
+        # If-Range: a file that has changed since is sent from its beginning.
         request.add_header("Range", f"bytes={have}-")
         request.add_header("If-Range", tag)
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310

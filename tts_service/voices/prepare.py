@@ -1,4 +1,4 @@
-"""All of it: find a voice's files, unpack, export, prove, install."""
+"""This module prepares a voice: it finds its files, unpacks, exports, checks and installs them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DOWNLOADS = ".downloads"
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are."""
+    """Places are the folder of the voices and the address of the releases."""
 
     voices_dir: Path
     base_url: str = catalogue.RELEASES
@@ -34,8 +34,8 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Found:
-    """One model's files and where they came from."""
+class Source:
+    """A source is the files of one model, and where they came from."""
 
     name: str
     checkpoint: Checkpoint
@@ -43,11 +43,11 @@ class Found:
     licence: str
     hashes: dict[str, str]
     vocoder: str | None
-    """What the source itself names as its vocoder."""
+    """The vocoder that the source itself names."""
 
 
 def pull(name: str, places: Places) -> list[Path]:
-    """Download a voice of the catalogue and its vocoder, nothing else."""
+    """Download a voice of the catalogue and its vocoder, and do nothing else."""
     model = catalogue.release(name, places.base_url)
     names = [name] + ([model.vocoder] if model.vocoder else [])
     with locked(places.voices_dir, name):
@@ -62,11 +62,12 @@ def prepare(
     name: str | None = None,
     force: bool = False,
 ) -> tuple[Manifest, bool]:
-    """Make the voice that `source` is: a name of Coqui's catalogue, a zip (path or address), or a
-    folder with a checkpoint (and the vocoder's in its folder `vocoder`).
+    """Make a voice from `source`.
 
-    Returns the manifest and whether anything was done: a voice made from the same files is left as
-    it is unless `force`. Raises `PrepareError`; then what was installed before is still there.
+    That is a name in Coqui's catalogue, a zip file (path or URL), or a folder with a checkpoint and
+    the vocoder's in its folder `vocoder`. Returns the manifest and whether the voice was made: one
+    that was made from the same files is kept unless `force` is set. Raises `PrepareError`; then a
+    voice that was installed before is still there.
     """
     name = name or _name_of(source)
     places.voices_dir.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ def prepare(
 
 
 def verify(name: str, places: Places) -> Manifest:
-    """Whether a prepared voice's files are those that were installed. Raises `CheckFailed`."""
+    """Check that a prepared voice's files are those that were installed. Raises `CheckFailed`."""
     try:
         manifest, folder = read_manifest(places.voices_dir, name)
     except VoiceError as error:
@@ -101,7 +102,7 @@ def verify(name: str, places: Places) -> Manifest:
 
 
 def _make(
-    name: str, model: Found, generator: Found, hashes: dict[str, str], work: Path
+    name: str, model: Source, generator: Source, hashes: dict[str, str], work: Path
 ) -> Manifest:
     # Torch and Coqui take seconds to import: only once it is clear that they are needed.
     from .check import check
@@ -129,7 +130,7 @@ def _make(
 
 
 def _install(made: Path, place: Path) -> None:
-    """Swap the voice in; a service that has the old one open goes on with it."""
+    """Replace the installed voice; a service that has the old one open keeps using it."""
     old = place.with_name(f".old-{place.name}")
     shutil.rmtree(old, ignore_errors=True)
     if place.exists():
@@ -139,7 +140,7 @@ def _install(made: Path, place: Path) -> None:
 
 
 def _same(places: Places, name: str, hashes: dict[str, str]) -> Manifest | None:
-    """The installed voice, if it was made from these files and is whole."""
+    """Return the installed voice if it was made from these files and is undamaged."""
     try:
         manifest = verify(name, places)
     except CheckFailed:
@@ -148,30 +149,30 @@ def _same(places: Places, name: str, hashes: dict[str, str]) -> Manifest | None:
 
 
 def _name_of(source: str) -> str:
-    """`…/tts_models--en--ljspeech--tacotron2-DDC.zip` is the voice of that name."""
+    """Return the name in a path: `…/tts_models--en--a--b.zip` is `tts_models/en/a/b`."""
     if source.startswith("tts_models/"):
         return source
     return Path(source.rstrip("/")).name.removesuffix(".zip").replace("--", "/")
 
 
-def _find(source: str, places: Places, target: Path) -> Found:
+def _find(source: str, places: Places, target: Path) -> Source:
     if source.startswith(("tts_models/", "vocoder_models/")) and not Path(source).exists():
         entry = catalogue.release(source, places.base_url)
         file, digest = _fetch(entry.url, places)
         checkpoint = unpack(file, target)
-        return Found(
+        return Source(
             entry.name, checkpoint, entry.url, entry.licence, {file.name: digest}, entry.vocoder
         )
     if source.startswith(("https://", "http://")):
         file, digest = _fetch(source, places)
-        return Found(_name_of(source), unpack(file, target), source, "", {file.name: digest}, None)
+        return Source(_name_of(source), unpack(file, target), source, "", {file.name: digest}, None)
     path = Path(source)
     if path.is_dir():
         checkpoint = find_checkpoint(path)
         inner = path / "vocoder"
         prefix = f"{path.name}/"
         hashes = {prefix + f.name: sha256(f) for f in (checkpoint.model, checkpoint.config)}
-        return Found(
+        return Source(
             _name_of(source),
             checkpoint,
             str(path),
@@ -181,8 +182,10 @@ def _find(source: str, places: Places, target: Path) -> Found:
         )
     if path.is_file():
         hashes = {path.name: sha256(path)}
-        return Found(_name_of(source), unpack(path, target), str(path), "", hashes, None)
-    raise UnknownVoice(f"{source} is no name of the catalogue, no file, folder or http address")
+        return Source(_name_of(source), unpack(path, target), str(path), "", hashes, None)
+    raise UnknownVoice(
+        f"{source} is neither a name in the catalogue nor a file, folder or http address"
+    )
 
 
 def _fetch(url: str, places: Places) -> tuple[Path, str]:
@@ -192,7 +195,7 @@ def _fetch(url: str, places: Places) -> tuple[Path, str]:
 
 @contextmanager
 def locked(voices_dir: Path, name: str) -> Iterator[None]:
-    """One process a voice. Raises `Busy` if another has it."""
+    """Allow one process for each voice. Raises `Busy` if another is preparing it."""
     voices_dir.mkdir(parents=True, exist_ok=True)
     lock = voices_dir / f".lock-{voice_folder(voices_dir, name).name}"
     with lock.open("w") as file:

@@ -1,4 +1,4 @@
-"""Takes a checkpoint out of a release archive, trusting nothing in it."""
+"""This module takes a checkpoint out of a release archive and trusts nothing in it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .errors import BadArchive
 MAX_FILE_BYTES = 2 << 30
 MAX_TOTAL_BYTES = 4 << 30
 MAX_RATIO = 200
-"""Weights hardly compress; a file that expands more than so many times is a bomb."""
+"""Largest ratio of unpacked to packed size. Weights hardly compress, so more is a zip bomb."""
 MAX_FILES = 200
 
 MODEL_NAMES = ("model_file.pth", "model_file.pth.tar", "model.pth", "checkpoint.pth")
-"""As Coqui looks for them."""
+"""The names that Coqui looks for."""
 _WANTED = (*MODEL_NAMES, "config.json", "scale_stats.npy")
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One model's files."""
+    """A checkpoint is the files of one model."""
 
     model: Path
     config: Path
@@ -33,9 +33,9 @@ class Checkpoint:
 
 
 def unpack(archive: Path, folder: Path) -> Checkpoint:
-    """Put the checkpoint that `archive` holds into `folder` (made, must be empty).
+    """Extract the checkpoint in `archive` into `folder`, which is made and must be empty.
 
-    Only the known names are taken, without their paths. Raises `BadArchive`.
+    Only known names are extracted, without their paths. Raises `BadArchive`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -56,7 +56,10 @@ def unpack(archive: Path, folder: Path) -> Checkpoint:
 
 
 def find_checkpoint(folder: Path) -> Checkpoint:
-    """The checkpoint in a folder. Raises `BadArchive` if its model or configuration is missing."""
+    """Find the checkpoint in a folder.
+
+    Raises `BadArchive` if its model or configuration is missing.
+    """
     model = next((folder / n for n in MODEL_NAMES if (folder / n).is_file()), None)
     config = folder / "config.json"
     if model is None or not config.is_file():
@@ -89,7 +92,7 @@ def _refuse_hostile(archive: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Reading to the end also checks the member's CRC."""
+    """Extract one member; reading it to its end also checks its CRC."""
     left = member.file_size
     with opened.open(member) as source, target.open("xb") as file:
         while chunk := source.read(_CHUNK):

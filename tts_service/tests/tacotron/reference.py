@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tts_service.voices.graphs.step import DecoderOptions
+from tts_service.voices.graphs.decoder import DecoderOptions
 from tts_service.voices.graphs.vocoder import VocoderOptions
 
 Array = NDArray[np.float32]

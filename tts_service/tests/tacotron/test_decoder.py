@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from tts_service.app.engines.tacotron.decoder import DecoderModel, Row, draw_mask
 from tts_service.app.engines.tacotron.guard import Guard, GuardLimits
 from tts_service.tests.tacotron import reference, tiny
-from tts_service.voices.graphs.decoder import Precision, build_decoder
+from tts_service.voices.graphs.decoder import (
+    DecoderOptions,
+    Precision,
+    build_decoder,
+    quantize_blocks,
+)
 from tts_service.voices.graphs.encoder import build_encoder
-from tts_service.voices.graphs.quantize import quantize_blocks
-from tts_service.voices.graphs.step import DecoderOptions
 
 Encoded = tuple[NDArray[np.float32], NDArray[np.float32]]
 

@@ -26,7 +26,7 @@ from tts_service.app.engines.tacotron import (
 from tts_service.app.engines.tacotron.manifest import FILE, voice_folder
 from tts_service.tests.tacotron import reference, tiny
 from tts_service.tests.tacotron.conftest import Loaded, LogEvents
-from tts_service.voices.graphs.step import DecoderOptions
+from tts_service.voices.graphs.decoder import DecoderOptions
 from tts_service.voices.graphs.vocoder import build_vocoder
 
 TEXT = "the quick brown fox jumps over it"

@@ -23,10 +23,9 @@ from tts_service.app.engines.tacotron.manifest import (
     TextInput,
     voice_folder,
 )
-from tts_service.voices.graphs.decoder import build_decoder
+from tts_service.voices.graphs.decoder import DecoderOptions, build_decoder
 from tts_service.voices.graphs.encoder import build_encoder
 from tts_service.voices.graphs.postnet import build_postnet
-from tts_service.voices.graphs.step import DecoderOptions
 from tts_service.voices.graphs.vocoder import VocoderOptions, build_vocoder
 
 NAME = "tts_models/en/tiny/tacotron2"

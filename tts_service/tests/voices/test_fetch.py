@@ -106,5 +106,5 @@ def test_a_file_with_another_hash_than_recorded_is_not_kept(
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://somewhere/voice.zip", "voice.zip"])
 def test_only_http_is_fetched(url: str, tmp_path: Path) -> None:
-    with pytest.raises(DownloadFailed, match="no http address"):
+    with pytest.raises(DownloadFailed, match="not an http address"):
         fetch(url, tmp_path, pinned=None)

@@ -1,4 +1,4 @@
-"""Writes an ONNX graph as one writes an expression: an operation returns its value's name."""
+"""This module writes an ONNX graph like an expression: an operation returns its value's name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ELEMENT_TYPES = {
 
 
 class GraphBuilder:
-    """Collects nodes, constants, inputs and outputs; `build` makes the checked model of them."""
+    """A builder collects nodes, constants, inputs and outputs; `build` makes a checked model."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -49,7 +49,7 @@ class GraphBuilder:
         self._outputs.append(helper.make_tensor_value_info(name, _ELEMENT_TYPES[kind], list(shape)))
 
     def constant(self, array: Array) -> str:
-        """A constant; small equal ones are stored once."""
+        """Add a constant; small equal ones are stored once."""
         array = np.ascontiguousarray(array)
         key = (array.dtype.str, array.shape, array.tobytes() if array.size <= 64 else b"")
         if array.size <= 64 and key in self._known:
@@ -81,7 +81,7 @@ class GraphBuilder:
         return names
 
     def build(self, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
-        """The model, checked by `onnx.checker` as far as it knows the operators."""
+        """Make the model; `onnx.checker` checks the operators that it knows."""
         graph = helper.make_graph(
             self._nodes, self.name, self._inputs, self._outputs, list(self._constants.values())
         )
@@ -97,7 +97,7 @@ class GraphBuilder:
 def fold_batch_norm(
     weights: Weights, convolution: str, norm: str, eps: float = 1e-5
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weight and bias of a convolution or linear layer with the batch norm behind it folded in."""
+    """Fold a batch norm into the convolution or linear layer before it; returns weight and bias."""
     scale = weights[f"{norm}.weight"].astype(np.float64) / np.sqrt(
         weights[f"{norm}.running_var"].astype(np.float64) + eps
     )

@@ -1,4 +1,4 @@
-"""Symbols to what the decoder attends to: embedding, convolutions, one bidirectional LSTM."""
+"""This module builds the encoder: embedding, convolutions and one bidirectional LSTM."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from .builder import GraphBuilder, Weights, fold_batch_norm
 
 
 def build_encoder(weights: Weights) -> onnx.ModelProto:
-    """`ids` (1, symbols) int64 to `memory` (1, symbols, E) and `keys` (1, symbols, A).
+    """Build the graph from symbols to what the decoder attends to.
+
+    Input: `ids` (1, symbols) int64. Outputs: `memory` (1, symbols, E), `keys` (1, symbols, A).
 
     `keys` is the attention's own projection of `memory` (Coqui: `processed_inputs`), which does not
     change from step to step.
@@ -65,6 +67,6 @@ def build_encoder(weights: Weights) -> onnx.ModelProto:
 
 
 def _onnx_gates(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Torch orders the gates input, forget, cell, output; ONNX input, output, forget, cell."""
+    """Reorder gates: torch has input, forget, cell, output; ONNX input, output, forget, cell."""
     i, f, c, o = np.split(array, 4)
     return np.concatenate([i, o, f, c])

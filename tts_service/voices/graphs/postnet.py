@@ -1,4 +1,4 @@
-"""The postnet: five convolutions that refine the decoder's frames, 10 frames late."""
+"""This module builds the postnet: five convolutions that refine mel frames, 10 frames late."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .streaming import StreamBuilder
 
 
 def build_postnet(weights: Weights) -> onnx.ModelProto:
-    """`x` (1, mels, n), decoder frames, to `y` (1, mels, n), the frames with their refinement."""
+    """Build the graph from decoder frames `x` (1, mels, n) to refined frames `y` (1, mels, n)."""
     layers = 0
     while f"postnet.convolutions.{layers}.convolution1d.weight" in weights:
         layers += 1

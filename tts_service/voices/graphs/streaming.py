@@ -1,12 +1,12 @@
-"""Convolutions that are computed once per frame, however the frames are cut into chunks.
+"""This module builds convolutions that are computed once per frame, for chunks of any length.
 
-A convolution needs neighbours on both sides. Computing windows anew with overlap repeats work: for
-HiFi-GAN v2, 26 frames of context around every chunk. Here each layer instead keeps the last inputs
-that its next outputs need, and so its output lags behind its input by half its reach. At the true
-edges every layer sees exactly the zero padding that the whole-utterance computation sees: the first
-state is that padding, and with `last` = 1 a layer pads its right edge and gives what it owes. The
-lengths of states vary (half as long at the start), which is what makes one graph serve the first,
-a middle, the last and an only chunk.
+A convolution needs neighbours on both sides. Overlapping windows would repeat work: for HiFi-GAN
+v2, 26 frames of context around every chunk. Instead each layer keeps the last inputs that its next
+outputs need, so that its output lags behind its input by half its kernel. At the true edges every
+layer sees exactly the zero padding that it sees when a whole utterance is computed: the first state
+is that padding, and with `last` = 1 a layer pads its right edge and returns the columns that were
+held back. The lengths of states vary (half as long at the start), so that one graph serves the
+first, a middle, the last and an only chunk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .builder import GraphBuilder
 
 @dataclass(frozen=True)
 class StateSpec:
-    """One state: an array (1, channels, n) of float32, zeros of `first` columns at the start."""
+    """A state is an array (1, channels, n) of float32; it starts as `first` columns of zeros."""
 
     name: str
     channels: int
@@ -31,7 +31,10 @@ class StateSpec:
 
 
 class StreamBuilder:
-    """A `GraphBuilder` with an input `x` (1, channels, n) and `last` (1,) int64, 0 or 1."""
+    """A stream builder adds layers to a graph with inputs `x` (1, channels, n) and `last`.
+
+    `last` (1,) int64 is 1 in the last chunk of an utterance, else 0.
+    """
 
     def __init__(self, name: str, channels: int) -> None:
         self.g = GraphBuilder(name)
@@ -47,14 +50,14 @@ class StreamBuilder:
         return self.g.input(name, [1, channels, f"{name}_n"])
 
     def keep(self, state: str, joined: str, columns: int) -> None:
-        """The last `columns` of `joined` are the state of the next chunk."""
+        """Make the last `columns` of `joined` the state of the next chunk."""
         g = self.g
         value = g.op("Slice", joined, g.ints(-columns), g.ints(_FAR), g.ints(2))
         spec = next(s for s in self.states if s.name == state)
         g.output(f"next_{state}", value, [1, spec.channels, f"next_{state}_n"])
 
     def tail(self, channels: int, columns: int) -> str:
-        """Zeros (1, channels, columns) if this is the last chunk, else none at all."""
+        """Add zeros (1, channels, columns) in the last chunk, none in others."""
         key = (channels, columns)
         if key not in self._tails:
             g = self.g
@@ -70,7 +73,7 @@ class StreamBuilder:
         bias: NDArray[np.float32] | None,
         dilation: int = 1,
     ) -> tuple[str, int]:
-        """A same-padded convolution of odd width; returns its output and its lag in columns."""
+        """Add a same-padded convolution of odd width; returns its output and its lag in columns."""
         g = self.g
         channels, width = weight.shape[1], weight.shape[2]
         lag = (width - 1) // 2 * dilation
@@ -87,7 +90,7 @@ class StreamBuilder:
         return g.op("Squeeze", y, g.ints(2)), lag
 
     def delay(self, x: str, channels: int, columns: int) -> str:
-        """`x` later by `columns`, so that it meets what lags behind it; at the end, all of it."""
+        """Delay `x` by `columns`, to add it to a value that lags; the last chunk returns all."""
         if not columns:
             return x
         g = self.g
@@ -102,9 +105,9 @@ class StreamBuilder:
     def upsample(
         self, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None, factor: int
     ) -> tuple[str, int]:
-        """A transposed convolution by `factor`; returns its output and its lag in output columns.
+        """Add a transposed convolution by `factor`; returns its output and its lag.
 
-        Input i reaches outputs [i * factor - pad, i * factor - pad + width), so an output is final
+        The lag counts output columns.         Input i reaches outputs [i * factor - pad, i * factor - pad + width), so an output is final
         once the inputs behind it are there: the last `width - factor - pad` wait for the next.
         """
         g = self.g
@@ -127,9 +130,11 @@ class StreamBuilder:
         return g.op("Slice", raw, start, end, g.ints(2)), overlap - pad
 
     def build(self, y: str, channels: int, lag: int, hop: int) -> onnx.ModelProto:
-        """Give `y` (1, channels, m) out: `hop` columns a frame, `lag` columns late.
+        """Make the model that returns `y` (1, channels, m), `lag` columns late.
 
-        The metadata says what the runtime needs to know: the states, the lag and the hop. The first
+        `hop` is the number of columns that a mel frame becomes.
+
+        The metadata tells the runtime the states, the lag and the hop. The first
         chunk must be longer than the lag unless it is also the last.
         """
         self.g.output("y", y, [1, channels, "m"])

@@ -1,4 +1,4 @@
-"""HiFi-GAN's generator (arXiv 2010.05646) as Coqui builds it, weight norm removed."""
+"""This module builds HiFi-GAN's generator (arXiv 2010.05646) like Coqui's, without weight norm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAST_SLOPE = 0.01
 
 @dataclass(frozen=True)
 class VocoderOptions:
-    """Names as in Coqui's `generator_model_params`."""
+    """Options have the names of Coqui's `generator_model_params`."""
 
     upsample_factors: Sequence[int]
     resblock_type: str
@@ -28,7 +28,10 @@ class VocoderOptions:
 
 
 def build_vocoder(weights: Weights, options: VocoderOptions) -> onnx.ModelProto:
-    """`x` (1, mels, n), frames already padded at the true ends, to `y` (1, 1, m), samples."""
+    """Build the graph from mel frames `x` (1, mels, n) to samples `y` (1, 1, m).
+
+    The frames are already padded at the true ends.
+    """
     return _Vocoder(weights, options).build()
 
 
@@ -47,7 +50,7 @@ class _Vocoder:
         )
 
     def residual(self, x: str, channels: int, convs: Sequence[tuple[str, int]]) -> tuple[str, int]:
-        """`x` plus convolutions of it, each behind a leaky ReLU."""
+        """Add `x` and convolutions of it, each after a leaky ReLU."""
         y, lag = x, 0
         for name, dilation in convs:
             y, behind = self.conv(self.leaky(y), name, dilation)
@@ -55,7 +58,7 @@ class _Vocoder:
         return self.s.g.op("Add", y, self.s.delay(x, channels, lag)), lag
 
     def block(self, x: str, channels: int, name: str, dilations: Sequence[int]) -> tuple[str, int]:
-        """One residual block of type 1 (pairs of convolutions) or 2 (single ones)."""
+        """Add a residual block of type 1 (pairs of convolutions) or 2 (single ones)."""
         lag = 0
         for j, dilation in enumerate(dilations):
             if self.options.resblock_type == "1":
@@ -67,7 +70,7 @@ class _Vocoder:
         return x, lag
 
     def mean(self, parts: list[tuple[str, int]], channels: int) -> tuple[str, int]:
-        """The mean of branches that lag differently."""
+        """Add the mean of branches whose lags differ."""
         g = self.s.g
         lag = max(behind for _, behind in parts)
         total = ""
