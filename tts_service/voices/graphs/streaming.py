@@ -107,8 +107,9 @@ class StreamBuilder:
     ) -> tuple[str, int]:
         """Add a transposed convolution by `factor`; returns its output and its lag.
 
-        The lag counts output columns.         Input i reaches outputs [i * factor - pad, i * factor - pad + width), so an output is final
-        once the inputs behind it are there: the last `width - factor - pad` wait for the next.
+        The lag counts output columns. Input i reaches the outputs [i * factor - pad, i * factor -
+        pad + width), so an output is final once all inputs that reach it are there: the last
+        `width - factor - pad` wait for the next chunk.
         """
         g = self.g
         channels, width = weight.shape[0], weight.shape[2]
@@ -132,10 +133,9 @@ class StreamBuilder:
     def build(self, y: str, channels: int, lag: int, hop: int) -> onnx.ModelProto:
         """Make the model that returns `y` (1, channels, m), `lag` columns late.
 
-        `hop` is the number of columns that a mel frame becomes.
-
-        The metadata tells the runtime the states, the lag and the hop. The first
-        chunk must be longer than the lag unless it is also the last.
+        `hop` is the number of columns that a mel frame becomes. The metadata tells the runtime the
+        states, the lag and the hop. The first chunk must be longer than the lag unless it is also
+        the last.
         """
         self.g.output("y", y, [1, channels, "m"])
         return self.g.build(
