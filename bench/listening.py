@@ -29,8 +29,7 @@ import psutil
 from faster_whisper import WhisperModel
 
 from asr_service.app.engine import RecognitionOptions
-from asr_service.app.weights import resolve
-from asr_service.app.whisper import WhisperEngine
+from asr_service.app.whisper import WhisperEngine, resolve
 from bench.speech_set import Clip, held_out, joined, load, word_error_rate
 from bench.support import machine, median, percentile, say, table
 from common.audio.samples import decode_s16le

@@ -31,8 +31,7 @@ import psutil
 from rapidfuzz.distance import Levenshtein
 
 from asr_service.app.engine import RecognitionOptions
-from asr_service.app.weights import resolve
-from asr_service.app.whisper import WhisperEngine
+from asr_service.app.whisper import WhisperEngine, resolve
 from bench.speech_set import Clip, held_out, joined, load, word_error_rate
 from bench.support import machine, median, percentile, say, table
 from client.stream_stt import Heard as Event

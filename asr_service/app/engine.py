@@ -1,4 +1,4 @@
-"""What a recognizer must offer. Imports no model library: `asr_service.app.whisper` does."""
+"""The interface of a recognizer. It imports no model library: `asr_service.app.whisper` does."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ from common.audio.samples import Samples
 from common.protocol.recognition import Segment
 
 SAMPLE_RATE_HZ = 16000
-"""What a recognizer listens to."""
+"""The sample rate that a recognizer takes."""
 
 Decode = Callable[[threading.Event], Samples]
-"""Gives the mono audio to listen to, at `SAMPLE_RATE_HZ`. Computes, so it is called on a worker
-thread; the event is set once nobody waits any more. What it raises reaches the caller."""
+"""Returns the mono audio to recognize, at `SAMPLE_RATE_HZ`. It computes, so it is called on a
+worker thread; the event is set on cancellation. What it raises reaches the caller."""
 
 
 class RecognitionCancelled(Exception):
-    """Nobody waits for the result any more."""
+    """The recognition was cancelled."""
 
 
 @dataclass(frozen=True)
 class RecognitionOptions:
-    """How audio is to be listened to."""
+    """How audio is recognized."""
 
     language: str = "en"
     beam_size: int = 5
     words: bool = False
     """Whether segments carry the times and probabilities of their words."""
     prompt: str | None = None
-    """Text that is taken to have been said before the audio."""
+    """Text that is taken to come before the audio."""
     hotwords: str | None = None
-    """Words that are likely to be said."""
+    """Words that are likely to come."""
     vad: bool = True
     """Whether stretches in which nobody speaks are left out."""
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What the model hears at once: a stretch of one recording, ready to be encoded."""
+    """The audio that the model takes at once: a stretch of one recording, ready to be encoded."""
 
     features: npt.NDArray[np.float32]
-    """What the engine computed of the samples, shaped (channels of its own, frames)."""
+    """What the engine computed from the samples, shaped (features, mel frames)."""
     spans: tuple[tuple[int, int], ...]
     """The parts of the recording that it holds, as [first sample, end) in order; what lies between
     them was left out."""
     options: RecognitionOptions
     cancelled: threading.Event
-    """Set once nobody waits any more."""
+    """Set once the recognition is cancelled."""
 
     @property
     def kind(self) -> Hashable:
@@ -61,27 +61,27 @@ class Window:
 
 
 class Engine(Protocol):
-    """A loaded recognizer, which as many threads may use at once as it was made for.
+    """A loaded recognizer, which several threads may use at once.
 
     Its methods compute: call them on a worker thread. They raise what the model raises.
     """
 
     languages: tuple[str, ...]
-    """The codes of the languages it understands."""
+    """The codes of the languages that it recognizes."""
 
     def windows(
         self, samples: Samples, options: RecognitionOptions, cancelled: threading.Event
     ) -> Iterator[Window]:
-        """The windows of `samples` (at `SAMPLE_RATE_HZ`), in order, each prepared when asked for.
+        """Yield the windows of `samples` (at `SAMPLE_RATE_HZ`), each prepared when asked for.
 
-        None if nobody speaks. Raises `UndecodableAudio` if a sample is no finite number.
+        There are none if nobody speaks. Raises `UndecodableAudio` if a sample is no finite number.
         """
         ...
 
     def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
-        """The segments of each of `batch`, whose windows are of one kind, with its index.
+        """Yield the index and the segments of each of `batch`, whose windows are of one kind.
 
-        Each is given as soon as it is known: one that is hard to recognize keeps nobody waiting.
+        Each comes as soon as it is known: one that is hard to recognize holds up no other.
         Times are those of the recording, in order and within the window. A window that is cancelled
         meanwhile may be left out.
         """

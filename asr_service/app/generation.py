@@ -1,4 +1,4 @@
-"""From encoded windows to tokens: what Whisper says, and what is believed of it.
+"""From encoded windows to tokens: the decoder's hypotheses, and which of them are accepted.
 
 Text that repeats itself or is improbable is generated again, as Whisper's authors do (Radford et
 al. 2022, section 4.5; thresholds as in faster-whisper). They draw samples at rising temperatures;
@@ -22,22 +22,22 @@ UNREPEATED_TOKENS = 3
 """How many tokens in a row may not come twice, in the last attempt."""
 MAX_COMPRESSION_RATIO = 2.4
 MIN_MEAN_LOG_PROBABILITY = -0.6
-"""Text less probable than that is doubted. At -1.0, Whisper's own, fewer errors are found out."""
+"""Text less probable than that is rejected. At -1.0, Whisper's own, fewer errors are found."""
 MAX_NO_SPEECH_PROBABILITY = 0.6
 MAX_NOTHING_LOG_PROBABILITY = -1.0
 """Text less probable than that, where most likely nobody speaks, is nothing."""
 MAX_INITIAL_TIMESTAMP_INDEX = 50
-"""The first word is said within a second of the window's beginning."""
+"""The first word begins within a second of the window's beginning."""
 TOKENS_AT_LEAST = 24
 TOKENS_PER_SECOND = 12
-"""More than anybody says: the fastest of the speech set has 8, timestamps included."""
+"""More than anybody speaks: the fastest of the speech set has 8, timestamps included."""
 MAX_LENGTH = 448
 """Of the decoder: prompt and text."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the model says of a window."""
+class Hypothesis:
+    """What one attempt made of a window."""
 
     tokens: list[int]
     """Text and timestamps."""
@@ -54,38 +54,38 @@ class Said:
         return self.compression_ratio > MAX_COMPRESSION_RATIO
 
     @property
-    def nothing(self) -> bool:
-        """Whether nobody speaks, by the model's own judgement."""
+    def no_speech(self) -> bool:
+        """Whether nobody speaks, as the model judges."""
         return (
             self.mean_log_probability < MAX_NOTHING_LOG_PROBABILITY
             and self.no_speech_probability > MAX_NO_SPEECH_PROBABILITY
         )
 
     @property
-    def believed(self) -> bool:
-        return self.nothing or not (self.improbable or self.repetitive)
+    def accepted(self) -> bool:
+        return self.no_speech or not (self.improbable or self.repetitive)
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A way to generate."""
+    """The options of one attempt to generate."""
 
     beam_size: int
     may_repeat: bool = True
 
-    def is_for(self, said: Said) -> bool:
-        """Whether it may better what an earlier attempt said."""
-        return not said.believed and (self.may_repeat or said.repetitive)
+    def may_improve(self, hypothesis: Hypothesis) -> bool:
+        """Return whether it may better the hypothesis of an earlier attempt."""
+        return not hypothesis.accepted and (self.may_repeat or hypothesis.repetitive)
 
 
 def attempts_with(beam_size: int) -> list[Attempt]:
-    """What is tried, in order, when `beam_size` is asked for."""
+    """Return the attempts, in order, when `beam_size` is asked for."""
     wider = [Attempt(WIDE_BEAM)] if beam_size < WIDE_BEAM else []
     return [Attempt(beam_size), *wider, Attempt(max(WIDE_BEAM, beam_size), may_repeat=False)]
 
 
 class Generator:
-    """A Whisper model's decoder, for windows in batches."""
+    """Runs the decoder of a Whisper model on batches of windows."""
 
     def __init__(
         self, model: ctranslate2.models.Whisper, tokenizer: Tokenizer, suppressed: Sequence[int]
@@ -102,30 +102,30 @@ class Generator:
         seconds: float,
         beam_size: int,
         wanted: Callable[[int], bool],
-    ) -> Iterator[dict[int, Said]]:
-        """What each window of the batch says, by its row, after each attempt that settles some.
+    ) -> Iterator[dict[int, Hypothesis]]:
+        """Yield the hypotheses of windows by their rows, after each attempt that settles some.
 
         Those that are not `wanted` any more are left out. `encoded` is shaped (windows, positions,
         width); `seconds` is what the longest holds.
         """
         max_tokens = TOKENS_AT_LEAST + int(TOKENS_PER_SECOND * seconds)
         max_length = min(MAX_LENGTH, max(2 * max_tokens, len(prompt) + max_tokens))
-        said: dict[int, list[Said]] = {row: [] for row in range(encoded.shape[0])}
+        made: dict[int, list[Hypothesis]] = {row: [] for row in range(encoded.shape[0])}
         left = attempts_with(beam_size)
-        while left and said:
+        while left and made:
             attempt = left.pop(0)
-            rows = [row for row in said if wanted(row)]
-            rows = [row for row in rows if not said[row] or attempt.is_for(said[row][-1])]
+            rows = [row for row in made if wanted(row)]
+            rows = [row for row in rows if not made[row] or attempt.may_improve(made[row][-1])]
             if rows:
-                made = self._try(attempt, rows_of(encoded, rows), prompt, max_length)
-                for row, text in zip(rows, made, strict=True):
-                    said[row].append(text)
+                new = self._try(attempt, rows_of(encoded, rows), prompt, max_length)
+                for row, hypothesis in zip(rows, new, strict=True):
+                    made[row].append(hypothesis)
             settled = [
                 row
-                for row, made in said.items()
-                if not wanted(row) or not any(later.is_for(made[-1]) for later in left)
+                for row, hypotheses in made.items()
+                if not wanted(row) or not any(later.may_improve(hypotheses[-1]) for later in left)
             ]
-            best = {row: _best(made) for row in settled if (made := said.pop(row))}
+            best = {row: _best(found) for row in settled if (found := made.pop(row))}
             if best:
                 yield best
 
@@ -135,7 +135,7 @@ class Generator:
         encoded: ctranslate2.StorageView,
         prompt: list[int],
         max_length: int,
-    ) -> list[Said]:
+    ) -> list[Hypothesis]:
         results = self._model.generate(
             encoded,
             [prompt] * encoded.shape[0],
@@ -149,7 +149,7 @@ class Generator:
             max_initial_timestamp_index=MAX_INITIAL_TIMESTAMP_INDEX,
         )
         return [
-            Said(
+            Hypothesis(
                 tokens=(tokens := result.sequences_ids[0]),
                 mean_log_probability=result.scores[0] * len(tokens) / (len(tokens) + 1),
                 compression_ratio=_compression_ratio(self._tokenizer.decode(tokens).strip()),
@@ -160,18 +160,18 @@ class Generator:
 
 
 def rows_of(encoded: ctranslate2.StorageView, rows: Sequence[int]) -> ctranslate2.StorageView:
-    """Some windows of a batch, as a batch."""
+    """Return some windows of a batch as a batch."""
     if len(rows) == encoded.shape[0]:
         return encoded
     return ctranslate2.StorageView.from_array(np.ascontiguousarray(np.asarray(encoded)[rows]))
 
 
-def _best(attempts: list[Said]) -> Said:
-    """The one that is believed or, if none is, the most probable that does not repeat itself."""
-    if attempts[-1].believed:
-        return attempts[-1]
-    candidates = [a for a in attempts if not a.repetitive] or attempts
-    return max(candidates, key=lambda a: a.mean_log_probability)
+def _best(hypotheses: list[Hypothesis]) -> Hypothesis:
+    """Return the accepted one or, if none is, the most probable that does not repeat itself."""
+    if hypotheses[-1].accepted:
+        return hypotheses[-1]
+    candidates = [h for h in hypotheses if not h.repetitive] or hypotheses
+    return max(candidates, key=lambda h: h.mean_log_probability)
 
 
 def _compression_ratio(text: str) -> float:

@@ -8,8 +8,6 @@ from fastapi import FastAPI
 
 from asr_service.app import routes
 from asr_service.app.engine import Engine
-from asr_service.app.live import routes as live_routes
-from asr_service.app.live.service import LiveService
 from asr_service.app.live.vad import SileroVoiceActivity, VoiceActivity
 from asr_service.app.service import RecognitionService
 from asr_service.app.settings import AsrSettings
@@ -23,28 +21,22 @@ from common.settings import load_settings
 def build(
     settings: AsrSettings,
     load: Callable[[], Engine],
-    new_activity: Callable[[], VoiceActivity] = SileroVoiceActivity,
+    new_voice_activity: Callable[[], VoiceActivity] = SileroVoiceActivity,
 ) -> FastAPI:
-    """The app, listening with the recognizer that `load` loads.
+    """Build the app around the recognizer that `load` loads.
 
-    `new_activity` gives what hears in a live stream whether somebody speaks.
+    `new_voice_activity` makes the voice activity detection of a live stream.
     """
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
-    service = RecognitionService(settings, lifecycle)
-    live = LiveService(service, new_activity)
-
-    async def stop() -> None:
-        await live.stop()
-        await service.stop()
-
+    service = RecognitionService(settings, lifecycle, new_voice_activity)
     return create_app(
         service="asr",
         summary="Speech to text with times.",
         settings=settings,
         lifecycle=lifecycle,
-        routers=[health_router("asr", lifecycle), routes.router(service), live_routes.router(live)],
+        routers=[health_router("asr", lifecycle), routes.router(service)],
         run=lambda: model_loaded_in_background(
-            lifecycle, settings.asr_model, load=load, use=service.use, stop=stop
+            lifecycle, settings.asr_model, load=load, use=service.use, stop=service.stop
         ),
     )
 
@@ -54,8 +46,7 @@ def _from_environment() -> FastAPI:
 
     def load() -> Engine:
         # The libraries take as long to import as the model to load: neither holds up the start.
-        from asr_service.app.weights import resolve
-        from asr_service.app.whisper import WhisperEngine
+        from asr_service.app.whisper import WhisperEngine, resolve
 
         SileroVoiceActivity()  # its graph is loaded with the first one
         return WhisperEngine(

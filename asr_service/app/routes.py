@@ -1,15 +1,15 @@
-"""The doors of asr_service: `POST /api/stt/bytes` and `/api/stt/file`, `GET /api/models`."""
+"""The endpoints of asr_service: `/api/stt/bytes`, `/api/stt/file`, `/api/models`, `/ws/stt`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi.responses import Response
 
 from asr_service.app.answers import answer
-from asr_service.app.decoding import raw_pcm
-from asr_service.app.files import AudioFile
+from asr_service.app.decoding import AudioFile, RawPcm
+from asr_service.app.live.session import LiveSession
 from asr_service.app.service import RecognitionService
 from common.errors import (
     BadRequest,
@@ -18,6 +18,7 @@ from common.errors import (
     EmptyAudio,
     Loading,
     RecognitionFailed,
+    SpeechError,
     TooLarge,
     UndecodableAudio,
 )
@@ -27,6 +28,7 @@ from common.protocol.recognition import SttFileQuery, SttQuery
 from common.server.body import read_body
 from common.server.openapi import TRANSCRIPT, errors, file_body, pcm_body
 from common.server.upload import uploaded
+from common.server.websocket import refuse
 
 _ERRORS = (BadRequest, EmptyAudio, TooLarge, RecognitionFailed, Busy, Loading, Draining)
 
@@ -47,13 +49,13 @@ def router(service: RecognitionService) -> APIRouter:
         service.check_open()
         service.check_language(query.lang)
         pcm = query.pcm
-        of_audio = int(max_seconds * pcm.sample_rate_hz) * pcm.bytes_per_frame
-        in_words = f"{max_seconds:g} s of audio" if of_audio <= max_bytes else f"{max_bytes} bytes"
+        audio_bytes = int(max_seconds * pcm.sample_rate_hz) * pcm.bytes_per_frame
+        limit = f"{max_seconds:g} s of audio" if audio_bytes <= max_bytes else f"{max_bytes} bytes"
         body = await read_body(
-            request, limit_bytes=min(of_audio, max_bytes), limit_in_words=in_words
+            request, limit_bytes=min(audio_bytes, max_bytes), limit_in_words=limit
         )
         pcm.check(body)
-        return await answer(request, service, raw_pcm(body, pcm), query)
+        return await answer(request, service, RawPcm(body, pcm), query)
 
     @routes.post(
         "/api/stt/file",
@@ -78,5 +80,15 @@ def router(service: RecognitionService) -> APIRouter:
     )
     async def models() -> Models:
         return Models(models=[service.model])
+
+    @routes.websocket("/ws/stt")
+    async def ws_stt(websocket: WebSocket) -> None:
+        try:
+            service.lifecycle.check()
+            async with service.live_admission.slot():
+                await websocket.accept()
+                await LiveSession(websocket, service).run()
+        except SpeechError as error:
+            await refuse(websocket, error)
 
     return routes

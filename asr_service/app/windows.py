@@ -1,20 +1,20 @@
-"""The policy of windows: what of a recording the model hears at once, and how much it encodes.
+"""The policy of windows: how a recording is cut into windows, and how much is encoded.
 
 Whisper was trained on windows of 30 s and pads what is shorter, so that a word costs as much as
 half a minute. Its encoder works on less as well:
 
-- A window is what was said and `MARGIN_S` of padding, at least `SHORTEST_S`. Tighter windows loop
+- A window is the speech and `MARGIN_S` of padding, at least `SHORTEST_S`. Tighter windows loop
   and insert words: the model needs to see that nothing follows. It is rounded up to `STEP_S`, so
   that windows of one length, which can share a batch, are common.
 - Where nobody speaks for more than `PAUSE_S`, the pause is left out (with `vad`), but for
-  `PADDING_S` on either side of the speech. What remains of noise and silence is nothing at all,
-  and so is a recording of up to `SNIPPET_S`, or with less than `WORD_S` of speech in it: too short
-  for a word, and what Whisper makes of it ("Thank you.") is made up.
+  `PADDING_S` on either side of the speech. Nothing remains of noise and silence, nor of a recording
+  of up to `SNIPPET_S` or with less than `WORD_S` of speech in it: it is too short for a word, and
+  what Whisper makes of it ("Thank you.") is a hallucination.
 - What is longer than `PIECE_S` is cut, in the longest pause of the piece's second half; the pieces
   are recognized as if they were recordings of their own, in batches or by several workers. Cuts lie
-  where nobody speaks, so that no word is heard twice or half. Only of speech without any pause
-  that long a piece ends anywhere. Shorter pieces cost less, but a piece that knows little of what
-  is talked about mishears more.
+  where nobody speaks, so that no word is recognized twice or in halves. Only speech without any
+  pause that long is cut anywhere. Shorter pieces cost less, but with less context the model
+  mishears more.
 
 `ASR_WINDOW=full` encodes 30 s always, as Whisper does, and cuts as late as that. The figures behind
 the numbers are in docs/listening.md.
@@ -50,7 +50,7 @@ Span = tuple[int, int]
 
 
 def frames_to_encode(frames: int, policy: WindowPolicy) -> int:
-    """How many frames the encoder is given for `frames` of sound (at most 30 s of them)."""
+    """Return how many mel frames are encoded for `frames` of sound (at most 30 s of them)."""
     if policy == "full":
         return FULL_S * FRAMES_PER_SECOND
     seconds = math.ceil((frames / FRAMES_PER_SECOND + MARGIN_S) / STEP_S) * STEP_S
@@ -58,7 +58,7 @@ def frames_to_encode(frames: int, policy: WindowPolicy) -> int:
 
 
 def pieces(samples: Samples, *, vad: bool, policy: WindowPolicy) -> Iterator[tuple[Span, ...]]:
-    """What the model is to hear of `samples`, a piece at a time, each of 30 s at most.
+    """Yield the spans of `samples` that the model takes, a piece at a time, each of 30 s at most.
 
     Without `vad` the pieces are the whole recording, and speech only decides where it is cut.
     Computes: about 3 ms for each second of audio that the next piece takes.
@@ -75,12 +75,12 @@ def pieces(samples: Samples, *, vad: bool, policy: WindowPolicy) -> Iterator[tup
         if not vad:
             yield ((start, cut),)
         elif sum(after - begin for begin, after in spoken) >= _samples(WORD_S):
-            yield _heard(spoken, start, cut)
+            yield _padded(spoken, start, cut)
         start = cut
 
 
 def _next_piece(samples: Samples, start: int, longest: int) -> tuple[list[Span], int]:
-    """Where somebody speaks in the piece that begins at `start`, and where that ends."""
+    """Return the speech in the piece that begins at `start`, and where the piece ends."""
     stop = min(len(samples), start + longest)
     spoken = [
         (start + chunk["start"], start + chunk["end"])
@@ -103,16 +103,16 @@ def _next_piece(samples: Samples, start: int, longest: int) -> tuple[list[Span],
     return spoken[: index + 1], cut
 
 
-def _heard(spoken: list[Span], start: int, cut: int) -> tuple[Span, ...]:
-    """What is spoken between `start` and `cut`, padded, with the pauses that are not too long."""
+def _padded(spoken: list[Span], start: int, cut: int) -> tuple[Span, ...]:
+    """Return the speech between `start` and `cut`, padded, with the pauses of up to `PAUSE_S`."""
     padding = _samples(PADDING_S)
-    heard = [spoken[0]]
+    joined = [spoken[0]]
     for begin, end in spoken[1:]:
-        if begin - heard[-1][1] <= _samples(PAUSE_S):
-            heard[-1] = (heard[-1][0], end)
+        if begin - joined[-1][1] <= _samples(PAUSE_S):
+            joined[-1] = (joined[-1][0], end)
         else:
-            heard.append((begin, end))
-    return tuple((max(start, begin - padding), min(cut, end + padding)) for begin, end in heard)
+            joined.append((begin, end))
+    return tuple((max(start, begin - padding), min(cut, end + padding)) for begin, end in joined)
 
 
 def _samples(seconds: float) -> int:

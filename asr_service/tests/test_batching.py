@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+import anyio
 import numpy as np
 import pytest
 
-from asr_service.app.batching import Recognition, Workers
+from asr_service.app.batching import Recognition, Workers, release
 from asr_service.app.engine import Decode, RecognitionOptions, Window
 from common.audio.samples import Samples
 from common.errors import Draining, RecognitionFailed, UndecodableAudio
@@ -23,7 +24,7 @@ FAILS = 99.0
 
 
 @dataclass
-class Listener:
+class BatchRecorder:
     """Hears each second as a window that says its first sample, and keeps the batches it was given.
 
     While `gate` is cleared no batch is answered. A window that begins with `FAILS` fails its batch.
@@ -44,16 +45,16 @@ class Listener:
         self.batches.append([int(window.features[0, 0]) for window in batch])
         assert self.gate.wait(10)
         if FAILS in [window.features[0, 0] for window in batch]:
-            raise RuntimeError("the listener was told to fail")
+            raise RuntimeError("the recorder was told to fail")
         for index, window in enumerate(batch):
             yield index, [Segment(start_ms=0, end_ms=1, text=str(int(window.features[0, 0])))]
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    listener = Listener()
-    yield listener
-    listener.gate.set()
+def recorder() -> Iterator[BatchRecorder]:
+    recorder = BatchRecorder()
+    yield recorder
+    recorder.gate.set()
 
 
 def saying(*numbers: float) -> Decode:
@@ -73,104 +74,104 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.002)
 
 
-def has_taken(listener: Listener, batches: int) -> bool:
-    return len(listener.batches) == batches
+def has_taken(recorder: BatchRecorder, batches: int) -> bool:
+    return len(recorder.batches) == batches
 
 
 @asynccontextmanager
 async def at_work(
-    listener: Listener, *, workers: int = 1, max_batch: int = 4, held: bool = True
+    recorder: BatchRecorder, *, workers: int = 1, max_batch: int = 4, held: bool = True
 ) -> AsyncIterator[Workers]:
     """Workers, each of which has a window of its own in hand until the gate opens (`held`)."""
-    made = Workers(listener, workers=workers, max_batch=max_batch)
+    made = Workers(recorder, workers=workers, max_batch=max_batch)
     try:
         if held:
             for number in range(workers):
                 made.submit(saying(0), ENGLISH)
-                await until(partial(has_taken, listener, number + 1))
-            listener.batches.clear()
+                await until(partial(has_taken, recorder, number + 1))
+            recorder.batches.clear()
         else:
-            listener.gate.set()
+            recorder.gate.set()
         yield made
     finally:
-        listener.gate.set()
+        recorder.gate.set()
         await asyncio.to_thread(made.stop)
 
 
-def test_what_waits_is_recognized_together(listener: Listener) -> None:
+def test_what_waits_is_recognized_together(recorder: BatchRecorder) -> None:
     async def run() -> None:
-        async with at_work(listener) as workers:
+        async with at_work(recorder) as workers:
             waiting = [workers.submit(saying(n), ENGLISH) for n in range(1, 7)]
-            listener.gate.set()
+            recorder.gate.set()
             assert [await all_of(w) for w in waiting] == list("123456")
-        assert listener.batches == [[1, 2, 3, 4], [5, 6]]
+        assert recorder.batches == [[1, 2, 3, 4], [5, 6]]
 
     asyncio.run(run())
 
 
-def test_only_what_is_alike_is_recognized_together(listener: Listener) -> None:
+def test_only_what_is_alike_is_recognized_together(recorder: BatchRecorder) -> None:
     async def run() -> None:
         greedy = RecognitionOptions(beam_size=1)
-        async with at_work(listener) as workers:
+        async with at_work(recorder) as workers:
             options = [ENGLISH, greedy, ENGLISH, greedy]
             waiting = [workers.submit(saying(n), o) for n, o in enumerate(options, 1)]
-            listener.gate.set()
+            recorder.gate.set()
             assert [await all_of(w) for w in waiting] == list("1234")
-        assert listener.batches == [[1, 3], [2, 4]]
+        assert recorder.batches == [[1, 3], [2, 4]]
 
     asyncio.run(run())
 
 
-def test_a_long_recording_shares_the_batches_with_others(listener: Listener) -> None:
+def test_a_long_recording_shares_the_batches_with_others(recorder: BatchRecorder) -> None:
     async def run() -> None:
-        async with at_work(listener) as workers:
+        async with at_work(recorder) as workers:
             long = workers.submit(saying(1, 2, 3, 4, 5, 6, 7, 8), ENGLISH)
             short = [workers.submit(saying(n), ENGLISH) for n in (11, 12)]
-            listener.gate.set()
+            recorder.gate.set()
             assert [await all_of(w) for w in short] == ["11", "12"]
             assert await all_of(long) == "12345678"
-        assert {11, 12} < set(listener.batches[0])
+        assert {11, 12} < set(recorder.batches[0])
 
     asyncio.run(run())
 
 
-def test_segments_come_in_order_whichever_worker_is_first(listener: Listener) -> None:
+def test_segments_come_in_order_whichever_worker_is_first(recorder: BatchRecorder) -> None:
     async def run() -> None:
-        async with at_work(listener, workers=2, max_batch=2, held=False) as workers:
+        async with at_work(recorder, workers=2, max_batch=2, held=False) as workers:
             several = [workers.submit(saying(*range(10)), ENGLISH) for _ in range(5)]
             assert [await all_of(w) for w in several] == ["0123456789"] * 5
 
     asyncio.run(run())
 
 
-def test_two_requests_on_two_workers_run_side_by_side(listener: Listener) -> None:
+def test_two_requests_on_two_workers_run_side_by_side(recorder: BatchRecorder) -> None:
     async def run() -> None:
-        async with at_work(listener, workers=2, held=False) as workers:
-            listener.gate.clear()
+        async with at_work(recorder, workers=2, held=False) as workers:
+            recorder.gate.clear()
             waiting = [workers.submit(saying(n), ENGLISH) for n in (1, 2)]
-            await until(lambda: len(listener.batches) == 2)
-            listener.gate.set()
+            await until(lambda: len(recorder.batches) == 2)
+            recorder.gate.set()
             for recognition in waiting:
                 await all_of(recognition)
 
     asyncio.run(run())
 
 
-def test_a_failure_is_nobody_elses(listener: Listener) -> None:
+def test_a_failure_is_nobody_elses(recorder: BatchRecorder) -> None:
     async def run() -> None:
-        async with at_work(listener) as workers:
+        async with at_work(recorder) as workers:
             good, bad, better = (workers.submit(saying(n), ENGLISH) for n in (1, FAILS, 2))
-            listener.gate.set()
+            recorder.gate.set()
             assert (await all_of(good), await all_of(better)) == ("1", "2")
             with pytest.raises(RecognitionFailed):
                 await all_of(bad)
-        assert listener.batches[0] == [1, 99, 2]
+        assert recorder.batches[0] == [1, 99, 2]
 
     asyncio.run(run())
 
 
 @dataclass
-class StrugglingListener(Listener):
+class SlowRecorder(BatchRecorder):
     """Of a batch, the first is answered at once, the others when `struggling` is set."""
 
     struggling: threading.Event = field(default_factory=threading.Event)
@@ -181,21 +182,21 @@ class StrugglingListener(Listener):
             assert len(batch) == 1 or self.struggling.wait(10)
 
 
-def test_who_is_hard_to_hear_keeps_nobody_waiting() -> None:
-    listener = StrugglingListener()
+def test_a_window_that_is_hard_to_recognize_holds_up_no_other() -> None:
+    recorder = SlowRecorder()
 
     async def run() -> None:
-        async with at_work(listener) as workers:
+        async with at_work(recorder) as workers:
             easy, difficult = (workers.submit(saying(n), ENGLISH) for n in (1, 2))
-            listener.gate.set()
+            recorder.gate.set()
             assert await all_of(easy) == "1"
-            listener.struggling.set()
+            recorder.struggling.set()
             assert await all_of(difficult) == "2"
 
     asyncio.run(run())
 
 
-def test_what_decoding_raises_reaches_the_caller(listener: Listener) -> None:
+def test_what_decoding_raises_reaches_the_caller(recorder: BatchRecorder) -> None:
     def undecodable(_: threading.Event) -> Samples:
         raise UndecodableAudio("no audio at all")
 
@@ -203,7 +204,7 @@ def test_what_decoding_raises_reaches_the_caller(listener: Listener) -> None:
         raise ValueError("a fault")
 
     async def run() -> None:
-        async with at_work(listener, held=False) as workers:
+        async with at_work(recorder, held=False) as workers:
             with pytest.raises(UndecodableAudio, match="no audio at all"):
                 await all_of(workers.submit(undecodable, ENGLISH))
             with pytest.raises(RecognitionFailed):
@@ -213,49 +214,70 @@ def test_what_decoding_raises_reaches_the_caller(listener: Listener) -> None:
     asyncio.run(run())
 
 
-def test_what_is_cancelled_while_it_waits_is_never_decoded(listener: Listener) -> None:
+def test_what_is_cancelled_while_it_waits_is_never_decoded(recorder: BatchRecorder) -> None:
     async def run() -> None:
-        async with at_work(listener) as workers:
+        async with at_work(recorder) as workers:
             given_up = workers.submit(saying(1), ENGLISH)
             waiting = workers.submit(saying(2), ENGLISH)
             given_up.cancel()
-            await given_up.let_go()
-            listener.gate.set()
+            await given_up.released()
+            recorder.gate.set()
             assert await all_of(waiting) == "2"
             assert await all_of(given_up) == ""
-        assert listener.batches == [[2]]
+        assert recorder.batches == [[2]]
 
     asyncio.run(run())
 
 
-def test_what_is_cancelled_in_a_batch_costs_its_neighbours_nothing(listener: Listener) -> None:
+def test_what_is_cancelled_in_a_batch_costs_its_neighbours_nothing(recorder: BatchRecorder) -> None:
     async def run() -> None:
-        async with at_work(listener, held=False) as workers:
-            listener.gate.clear()
+        async with at_work(recorder, held=False) as workers:
+            recorder.gate.clear()
             held = workers.submit(saying(0), ENGLISH)
-            await until(lambda: len(listener.batches) == 1)
+            await until(lambda: len(recorder.batches) == 1)
             pair = [workers.submit(saying(n, n + 1), ENGLISH) for n in (1, 3)]
-            listener.gate.set()
+            recorder.gate.set()
             await all_of(held)
             pair[0].cancel()
             assert await all_of(pair[1]) == "34"
-            await pair[0].let_go()
+            await pair[0].released()
 
     asyncio.run(run())
 
 
-def test_stopping_ends_what_waits_with_an_error(listener: Listener) -> None:
+def test_stopping_ends_what_waits_with_an_error(recorder: BatchRecorder) -> None:
     async def run() -> None:
-        workers = Workers(listener, workers=1, max_batch=1)
+        workers = Workers(recorder, workers=1, max_batch=1)
         first, second = (workers.submit(saying(n), ENGLISH) for n in (1, 2))
-        await until(lambda: len(listener.batches) == 1)
+        await until(lambda: len(recorder.batches) == 1)
         stopping = asyncio.create_task(asyncio.to_thread(workers.stop))
         await asyncio.sleep(0.02)
-        listener.gate.set()
+        recorder.gate.set()
         await stopping
         first.cancel()
         with pytest.raises(Draining):
             await all_of(second)
-        assert listener.batches == [[1]]
+        assert recorder.batches == [[1]]
 
     asyncio.run(run())
+
+
+def test_the_wait_for_the_workers_outlasts_a_cancellation_and_is_bounded(
+    recorder: BatchRecorder,
+) -> None:
+    async def run() -> None:
+        async with at_work(recorder, held=False) as workers:
+            recorder.gate.clear()
+            running = workers.submit(saying(1), ENGLISH)
+            await until(lambda: has_taken(recorder, 1))
+            with anyio.CancelScope() as scope:
+                scope.cancel()
+                started = anyio.current_time()
+                await release(running, timeout_s=0.1)
+            assert anyio.current_time() - started >= 0.09
+            assert not running.ended
+            recorder.gate.set()
+            await release(running)
+            assert running.ended
+
+    anyio.run(run)

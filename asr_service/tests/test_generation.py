@@ -1,4 +1,4 @@
-"""What is believed of what the model says, and what is tried when it is not."""
+"""Which hypotheses are accepted, and what is tried when one is rejected."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import ctranslate2
 import numpy as np
 import pytest
 
-from asr_service.app.generation import WIDE_BEAM, Generator, Said
+from asr_service.app.generation import WIDE_BEAM, Generator, Hypothesis
 
 GOOD, IMPROBABLE, REPETITIVE = "as it was said", "mumbled", "again and " * 40
 PROMPT = [7]
@@ -49,7 +49,7 @@ class Tokenizer:
         return bytes(tokens).decode()
 
 
-def said(model: Model, *, beam_size: int = 1, unwanted: int = -1) -> list[dict[int, str]]:
+def generated(model: Model, *, beam_size: int = 1, unwanted: int = -1) -> list[dict[int, str]]:
     encoded = np.arange(len(model.texts), dtype=np.float32).reshape(-1, 1, 1)
     as_any: Any = model
     tokenizer: Any = Tokenizer()
@@ -63,39 +63,39 @@ def said(model: Model, *, beam_size: int = 1, unwanted: int = -1) -> list[dict[i
     return [{row: bytes(s.tokens).decode() for row, s in part.items()} for part in found]
 
 
-def test_what_is_believed_is_not_asked_again() -> None:
+def test_an_accepted_hypothesis_is_not_generated_again() -> None:
     model = Model([{1: GOOD}, {1: GOOD}])
-    assert said(model) == [{0: GOOD, 1: GOOD}]
+    assert generated(model) == [{0: GOOD, 1: GOOD}]
     assert model.asked == [(1, [0, 1])]
 
 
-def test_only_what_is_improbable_is_tried_with_a_wider_beam() -> None:
+def test_only_improbable_text_is_tried_with_a_wider_beam() -> None:
     model = Model([{1: GOOD}, {1: IMPROBABLE, WIDE_BEAM: GOOD}, {1: GOOD}])
-    assert said(model) == [{0: GOOD, 2: GOOD}, {1: GOOD}]
+    assert generated(model) == [{0: GOOD, 2: GOOD}, {1: GOOD}]
     assert model.asked == [(1, [0, 1, 2]), (WIDE_BEAM, [1])]
 
 
-def test_what_repeats_itself_is_at_last_forbidden_to() -> None:
+def test_repetitive_text_is_at_last_generated_without_repetition() -> None:
     model = Model([{1: REPETITIVE, WIDE_BEAM: REPETITIVE}])
-    assert said(model) == [{0: GOOD}]
+    assert generated(model) == [{0: GOOD}]
     assert [beam for beam, _ in model.asked] == [1, WIDE_BEAM, WIDE_BEAM]
 
 
 @pytest.mark.parametrize("beam_size", [1, WIDE_BEAM, WIDE_BEAM + 1])
 def test_attempts_are_bounded(beam_size: int) -> None:
     model = Model([dict.fromkeys((1, WIDE_BEAM, WIDE_BEAM + 1), REPETITIVE)], REPETITIVE)
-    assert said(model, beam_size=beam_size) == [{0: REPETITIVE}]
+    assert generated(model, beam_size=beam_size) == [{0: REPETITIVE}]
     assert len(model.asked) <= 3
 
 
-def test_what_nobody_waits_for_is_not_generated() -> None:
+def test_cancelled_windows_are_not_generated() -> None:
     model = Model([{1: GOOD}, {1: GOOD}])
-    assert said(model, unwanted=0) == [{1: GOOD}]
+    assert generated(model, unwanted=0) == [{1: GOOD}]
     assert model.asked == [(1, [1])]
-    assert said(Model([{}]), unwanted=0) == []
+    assert generated(Model([{}]), unwanted=0) == []
 
 
-def test_the_models_own_doubt_makes_it_nothing() -> None:
-    assert Said([], -1.5, 1.0, 0.9).nothing
-    assert not Said([], -0.5, 1.0, 0.9).nothing
-    assert not Said([], -1.5, 1.0, 0.2).nothing
+def test_an_improbable_text_where_nobody_speaks_is_no_text() -> None:
+    assert Hypothesis([], -1.5, 1.0, 0.9).no_speech
+    assert not Hypothesis([], -0.5, 1.0, 0.9).no_speech
+    assert not Hypothesis([], -1.5, 1.0, 0.2).no_speech

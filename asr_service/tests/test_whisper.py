@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from asr_service.app.decoding import raw_pcm
+from asr_service.app.decoding import RawPcm
 from asr_service.app.engine import RecognitionOptions
-from asr_service.app.generation import Said
-from asr_service.app.weights import resolve
-from asr_service.app.whisper import WhisperEngine, left_of, parts_of, to_segments
+from asr_service.app.generation import Hypothesis
+from asr_service.app.whisper import WhisperEngine, left_of, parts_of, resolve, to_segments
 from common.audio.pcm import PcmFormat
 from common.audio.samples import Samples, encode_s16le
 from common.errors import UndecodableAudio
@@ -77,9 +76,9 @@ def whisper() -> WhisperEngine:
     return WhisperEngine(resolve("tiny.en"), compute_type="int8", workers=1, threads_per_worker=2)
 
 
-def hear(whisper: WhisperEngine, body: bytes, pcm: PcmFormat) -> Transcript:
+def recognize(whisper: WhisperEngine, body: bytes, pcm: PcmFormat) -> Transcript:
     cancelled = threading.Event()
-    samples = raw_pcm(body, pcm)(cancelled)
+    samples = RawPcm(body, pcm)(cancelled)
     windows = whisper.windows(samples, RecognitionOptions(), cancelled)
     said = [segments for window in windows for _, segments in whisper.recognize([window])]
     return Transcript.of([segment for segments in said for segment in segments])
@@ -130,7 +129,7 @@ NOBODY = {
 @models
 @pytest.mark.parametrize("kind", NOBODY)
 def test_nobody_speaking_is_no_text(whisper: WhisperEngine, kind: str) -> None:
-    assert hear(whisper, encode_s16le(NOBODY[kind]), PcmFormat(RATE)).text == ""
+    assert recognize(whisper, encode_s16le(NOBODY[kind]), PcmFormat(RATE)).text == ""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +144,7 @@ def test_a_snippet_of_speech_is_no_text(
 ) -> None:
     pcm = b"".join(utter(voice, "Banana", SpeechOptions(RATE)))
     spoken = len(pcm) // 2 & ~1
-    result = hear(whisper, pcm[spoken : spoken + 2 * int(seconds * RATE)], PcmFormat(RATE))
+    result = recognize(whisper, pcm[spoken : spoken + 2 * int(seconds * RATE)], PcmFormat(RATE))
     assert result.text == ""
 
 
@@ -166,7 +165,7 @@ def test_words_are_heard_at_every_rate_and_in_stereo(
     text = "The garden gate was open when we came home."
     mono = np.frombuffer(b"".join(utter(voice, text, SpeechOptions(rate))), "<i2")
     body = np.repeat(mono, channels).tobytes()
-    result = hear(whisper, body, PcmFormat(rate, channels))
+    result = recognize(whisper, body, PcmFormat(rate, channels))
     assert words(result.text) == words(text)
     assert 0 <= result.segments[0].start_ms < result.segments[-1].end_ms
     assert result.segments[-1].end_ms <= len(mono) * 1000 / rate
@@ -176,18 +175,20 @@ def test_words_are_heard_at_every_rate_and_in_stereo(
 @pytest.mark.parametrize("samples", [1, 10, 160, 1600])
 def test_a_moment_of_sound_is_no_text_and_no_fault(whisper: WhisperEngine, samples: int) -> None:
     body = encode_s16le(noise("white", 0.1)[:samples])
-    assert hear(whisper, body, PcmFormat(8000)).text == ""
+    assert recognize(whisper, body, PcmFormat(8000)).text == ""
 
 
 def test_text_that_begins_where_the_window_ends_is_made_up() -> None:
     word, begin = 7, 100
     tokens = [begin, word, begin + 50, begin + 50, word, word, begin + 60, begin + 96, word]
-    said = Said(tokens, mean_log_probability=-0.1, compression_ratio=1, no_speech_probability=0)
-    assert [(part["start"], part["end"]) for part in parts_of(said, begin, 2.0)] == [
+    hypothesis = Hypothesis(
+        tokens, mean_log_probability=-0.1, compression_ratio=1, no_speech_probability=0
+    )
+    assert [(part["start"], part["end"]) for part in parts_of(hypothesis, begin, 2.0)] == [
         (0.0, 1.0),
         (1.0, 1.2),
     ]
-    assert len(parts_of(said, begin, 2.1)) == 3
+    assert len(parts_of(hypothesis, begin, 2.1)) == 3
 
 
 def test_what_a_window_still_holds_behind_some_of_it() -> None:

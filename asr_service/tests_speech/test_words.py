@@ -12,10 +12,9 @@ from collections.abc import Sequence
 import pytest
 
 from asr_service.app.engine import RecognitionOptions, Window
-from asr_service.app.live.hearing import UPDATE_SHARE
+from asr_service.app.live.session import UPDATE_SHARE
 from asr_service.app.live.vad import SileroVoiceActivity
-from asr_service.app.weights import resolve
-from asr_service.app.whisper import WhisperEngine
+from asr_service.app.whisper import WhisperEngine, resolve
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
 from bench.speech_set import Clip, held_out, joined, load, word_error_rate
 from deploy.local.words import words

@@ -1,4 +1,4 @@
-"""A listener in virtual time: as a session has it, with a recognizer that takes as long as told."""
+"""A `StreamTranscriber` in simulated time, with a recognizer that takes as long as it is told."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import threading
 from dataclasses import dataclass, field
 
 from asr_service.app.engine import Engine, RecognitionOptions
-from asr_service.app.live.listener import Listener
+from asr_service.app.live.transcriber import DecodeRequest, StreamTranscriber
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES, VoiceActivity
-from asr_service.app.live.wish import Wish
 from common.audio.samples import decode_s16le
 from common.protocol.live import Event, Final, ListenEnd, SpeechEnd, SpeechStart
 from tests.support.spoken import LoudIsSpeech, WordRecognizer
@@ -26,63 +25,63 @@ class Stream:
     recognizer: Engine = field(default_factory=WordRecognizer)
     activity: VoiceActivity = field(default_factory=LoudIsSpeech)
     events: list[Event] = field(default_factory=list)
-    wishes: list[Wish] = field(default_factory=list)
+    requests: list[DecodeRequest] = field(default_factory=list)
     _frames: int = 0
     _due: int = 0
-    _in_flight: Wish | None = None
+    _in_flight: DecodeRequest | None = None
 
     def __post_init__(self) -> None:
-        self.listener = Listener(
+        self.transcriber = StreamTranscriber(
             endpoint_ms=self.endpoint_ms,
             partials=self.partials,
             max_utterance_ms=self.max_utterance_ms,
         )
 
     def say(self, pcm: bytes) -> Stream:
-        """What does not fill the last frame is filled up with silence."""
+        """Push `pcm`; the last frame is filled up with silence."""
         samples = decode_s16le(pcm + bytes(-len(pcm) % (2 * FRAME_SAMPLES)), 1)
         probabilities = self.activity.probabilities(samples)
         for frame, p in zip(samples.reshape(-1, FRAME_SAMPLES), probabilities, strict=True):
-            self.events += self.listener.hear(frame, float(p))
+            self.events += self.transcriber.push(frame, float(p))
             self._frames += 1
-            self._see_to_wishes()
+            self._decode_requests()
         return self
 
     def finalize(self) -> Stream:
-        self.events += self.listener.finalize()
-        self._see_to_wishes()
+        self.events += self.transcriber.finalize()
+        self._decode_requests()
         return self
 
     def finish(self) -> ListenEnd:
-        self.events += self.listener.finish(self._frames * FRAME_MS)
-        self._see_to_wishes()
-        return self.listener.end()
+        self.events += self.transcriber.finish(self._frames * FRAME_MS)
+        self._decode_requests()
+        return self.transcriber.end()
 
-    def _see_to_wishes(self) -> None:
+    def _decode_requests(self) -> None:
         if self._in_flight is not None and self._frames >= self._due:
             self._answer()
         while True:
             kind = None if self._in_flight is None else self._in_flight.kind
-            if wish := self.listener.wish(self.interval_ms, kind):
-                self._in_flight = wish
+            if request := self.transcriber.next_request(self.interval_ms, kind):
+                self._in_flight = request
                 self._due = self._frames + self.delay_ms // FRAME_MS
-                self.wishes.append(wish)
-            if not self.listener.blocked:
+                self.requests.append(request)
+            if not self.transcriber.blocked:
                 return
             self._answer()
 
     def _answer(self) -> None:
-        wish, self._in_flight = self._in_flight, None
-        assert wish is not None
+        request, self._in_flight = self._in_flight, None
+        assert request is not None
         options = RecognitionOptions(beam_size=1, words=True, vad=False)
         segments = [
             segment
-            for window in self.recognizer.windows(wish.samples, options, threading.Event())
+            for window in self.recognizer.windows(request.samples, options, threading.Event())
             for _, found in self.recognizer.recognize([window])
             for segment in found
         ]
-        words = wish.heard(segments)
-        self.events += self.listener.answer(wish, words, self._frames * FRAME_MS)
+        words = request.words(segments)
+        self.events += self.transcriber.apply(request, words, self._frames * FRAME_MS)
 
     def of(self, kind: type[Event]) -> list[Event]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -93,7 +92,7 @@ class Stream:
 
 
 def assert_the_rules_hold(events: list[Event], end: ListenEnd) -> None:
-    """Of every stream, as the contract has them."""
+    """Check what the contract says of every stream."""
     revs: dict[str, int] = {}
     stable: dict[str, str] = {}
     final: list[Final] = []
@@ -117,5 +116,5 @@ def assert_the_rules_hold(events: list[Event], end: ListenEnd) -> None:
     times = [t for s in end.segments for t in (s.start_ms, s.end_ms)]
     assert times == sorted(times)
     assert all(0 <= t <= end.audio_ms for t in times)
-    told = [e for e in events if isinstance(e, SpeechStart | SpeechEnd)]
-    assert [type(e) for e in told] == [SpeechStart, SpeechEnd] * (len(told) // 2)
+    boundaries = [e for e in events if isinstance(e, SpeechStart | SpeechEnd)]
+    assert [type(e) for e in boundaries] == [SpeechStart, SpeechEnd] * (len(boundaries) // 2)

@@ -1,4 +1,4 @@
-"""What was called stable never changes, whatever the hypotheses are."""
+"""Stable text never changes, whatever the hypotheses are."""
 
 from __future__ import annotations
 
@@ -7,102 +7,102 @@ from hypothesis import strategies as st
 from rapidfuzz.distance import Levenshtein
 
 from asr_service.app.live.agreement import (
-    Agreement,
-    HeardWord,
-    matches,
+    LocalAgreement,
+    TimedWord,
+    align,
+    join_punctuation,
     segments_of,
     text_of,
-    whole_words,
 )
 
 
-def heard(line: str, at_ms: int = 0) -> list[HeardWord]:
-    """A hypothesis whose words last 100 ms each; `|` closes a segment."""
+def hypothesis(line: str, at_ms: int = 0) -> list[TimedWord]:
+    """A hypothesis whose words last 100 ms each; `|` ends a segment."""
     words = []
     for count, part in enumerate(line.split()):
         since = at_ms + 100 * count
         text = f" {part.rstrip('|')}"
-        words.append(HeardWord(since, since + 100, text, closes=part.endswith("|")))
+        words.append(TimedWord(since, since + 100, text, ends_segment=part.endswith("|")))
     return words
 
 
 def test_words_are_stable_once_two_hypotheses_in_a_row_begin_with_them() -> None:
-    agreement = Agreement()
-    agreement.push(heard("the cat sat"))
+    agreement = LocalAgreement()
+    agreement.push(hypothesis("the cat sat"))
     assert (agreement.text, agreement.stable_chars) == ("the cat sat", 0)
-    agreement.push(heard("the cat set on a"))
+    agreement.push(hypothesis("the cat set on a"))
     assert (agreement.text, agreement.stable_chars) == ("the cat set on a", len("the cat"))
-    agreement.push(heard("the cat sat on a mat"))
+    agreement.push(hypothesis("the cat sat on a mat"))
     assert agreement.stable_chars == len("the cat")
-    agreement.push(heard("the cat sat on a mat today"))
+    agreement.push(hypothesis("the cat sat on a mat today"))
     assert agreement.text[: agreement.stable_chars] == "the cat sat on a mat"
 
 
-def test_words_at_the_end_of_what_was_heard_are_not_stable_yet() -> None:
-    agreement = Agreement()
+def test_words_at_the_end_of_the_audio_are_not_stable_yet() -> None:
+    agreement = LocalAgreement()
     for _ in range(2):
-        agreement.push(heard("from the black"), sure_until_ms=200)
+        agreement.push(hypothesis("from the black"), agreed_until_ms=200)
     assert (agreement.text, agreement.stable_chars) == ("from the black", len("from the"))
     for _ in range(2):
-        agreement.push(heard("from the blacklist now"), sure_until_ms=300)
+        agreement.push(hypothesis("from the blacklist now"), agreed_until_ms=300)
     assert agreement.stable_chars == len("from the blacklist")
 
 
-def test_case_and_punctuation_are_no_disagreement_and_the_last_ones_are_open() -> None:
-    agreement = Agreement()
-    agreement.push(heard("the end."))
-    agreement.push(heard("The end, of"))
+def test_case_and_punctuation_are_no_disagreement_and_the_last_ones_may_change() -> None:
+    agreement = LocalAgreement()
+    agreement.push(hypothesis("the end."))
+    agreement.push(hypothesis("The end, of"))
     assert agreement.text[: agreement.stable_chars] == "The end"
-    agreement.push(heard("The end of it"))
+    agreement.push(hypothesis("The end of it"))
     assert agreement.text == "The end of it"
 
 
-def test_a_later_hypothesis_that_hears_agreed_words_otherwise_changes_only_what_is_open() -> None:
-    agreement = Agreement()
+def test_a_later_hypothesis_that_differs_in_agreed_words_changes_only_what_is_tentative() -> None:
+    agreement = LocalAgreement()
     for _ in range(2):
-        agreement.push(heard("the cat sat on"))
-    agreement.push(heard("a fat cat sat on the mat"))
+        agreement.push(hypothesis("the cat sat on"))
+    agreement.push(hypothesis("a fat cat sat on the mat"))
     assert agreement.text == "the cat sat on the mat"
     assert agreement.stable_chars == len("the cat sat on")
 
 
 def test_the_last_hypothesis_extends_what_is_stable() -> None:
-    agreement = Agreement()
+    agreement = LocalAgreement()
     for _ in range(2):
-        agreement.push(heard("the cat sat"))
-    agreement.settle(heard("the cats sat on the mat.|"))
+        agreement.push(hypothesis("the cat sat"))
+    agreement.conclude(hypothesis("the cats sat on the mat.|"))
     assert agreement.text == "the cat sat on the mat."
 
 
-def test_after_a_cut_the_words_before_it_stay_and_their_echo_is_dropped() -> None:
-    agreement = Agreement()
+def test_after_a_cut_the_words_before_it_stay_and_their_repetition_is_dropped() -> None:
+    agreement = LocalAgreement()
     for _ in range(2):
-        agreement.push(heard("one two three four"))
+        agreement.push(hypothesis("one two three four"))
     agreement.cut(2, 200)
-    agreement.push(heard("two three four five", at_ms=200))
+    agreement.push(hypothesis("two three four five", at_ms=200))
     assert agreement.text == "one two three four five"
     agreement.cut(4, 400)
-    agreement.push(heard("five six", at_ms=400))
+    agreement.push(hypothesis("five six", at_ms=400))
     assert agreement.text == "one two three four five six"
 
 
-def test_a_word_that_is_really_said_twice_is_not_taken_for_an_echo() -> None:
-    agreement = Agreement()
+def test_a_word_that_is_spoken_twice_is_not_taken_for_a_repetition() -> None:
+    agreement = LocalAgreement()
     for _ in range(2):
-        agreement.push(heard("very very good"))
+        agreement.push(hypothesis("very very good"))
     agreement.cut(1, 100)
-    agreement.push(heard("very good indeed", at_ms=100))
+    agreement.push(hypothesis("very good indeed", at_ms=100))
     assert agreement.text == "very very good indeed"
 
 
 def test_punctuation_alone_belongs_to_the_word_before_it() -> None:
-    words = whole_words(heard("- well ... yes !|"))
+    words = join_punctuation(hypothesis("- well ... yes !|"))
     assert [word.text for word in words] == [" well ...", " yes !"]
-    assert words[-1].closes
+    assert words[-1].ends_segment
 
 
-def test_segments_are_those_of_the_recognizer_in_order_and_joined_as_said() -> None:
-    segments = segments_of(heard("Hello world.| How are you?|"))
+def test_segments_are_those_of_the_recognizer_in_order() -> None:
+    segments = segments_of(hypothesis("Hello world.| How are you?|"))
     assert [(s.start_ms, s.end_ms, s.text) for s in segments] == [
         (0, 200, "Hello world."),
         (200, 500, "How are you?"),
@@ -111,7 +111,7 @@ def test_segments_are_those_of_the_recognizer_in_order_and_joined_as_said() -> N
 
 words_st = st.lists(
     st.builds(
-        HeardWord,
+        TimedWord,
         start_ms=st.integers(0, 5000),
         end_ms=st.integers(0, 5000),
         text=st.sampled_from(["", " "]).flatmap(
@@ -119,7 +119,7 @@ words_st = st.lists(
                 ["a", "A", "b", "b.", "c,", "a-b", "…", "-", '"c"', "ß", "İ"]
             ).map(lambda word: space + word)
         ),
-        closes=st.booleans(),
+        ends_segment=st.booleans(),
     ),
     max_size=8,
 )
@@ -130,10 +130,10 @@ steps_st = st.lists(
 
 
 @given(steps=steps_st, last=words_st)
-def test_what_was_stable_begins_every_later_text(
-    steps: list[tuple[str, object]], last: list[HeardWord]
+def test_stable_text_begins_every_later_text(
+    steps: list[tuple[str, object]], last: list[TimedWord]
 ) -> None:
-    agreement, stable = Agreement(), ""
+    agreement, stable = LocalAgreement(), ""
     for kind, value in steps:
         if kind == "push":
             assert isinstance(value, list)
@@ -145,16 +145,16 @@ def test_what_was_stable_begins_every_later_text(
         assert agreement.text.startswith(stable)
         assert agreement.text[: agreement.stable_chars].startswith(stable)
         stable = agreement.text[: agreement.stable_chars]
-    agreement.settle(last)
+    agreement.conclude(last)
     assert agreement.text.startswith(stable)
     assert text_of(agreement.words) == agreement.text
 
 
 @given(agreed=words_st, again=words_st)
-def test_matching_takes_the_beginning_with_the_fewest_edits(
-    agreed: list[HeardWord], again: list[HeardWord]
+def test_alignment_takes_the_beginning_with_the_fewest_edits(
+    agreed: list[TimedWord], again: list[TimedWord]
 ) -> None:
-    pairs, count = matches(agreed, again)
+    pairs, count = align(agreed, again)
     assert all(agreed[i].key == again[j].key and j < count for i, j in pairs)
     assert pairs == sorted(pairs)
     assert len({i for i, _ in pairs}) == len({j for _, j in pairs}) == len(pairs)
@@ -162,7 +162,7 @@ def test_matching_takes_the_beginning_with_the_fewest_edits(
     assert edits == min(_edits(agreed, again[:other]) for other in range(len(again) + 1))
 
 
-def _edits(a: list[HeardWord], b: list[HeardWord]) -> int:
+def _edits(a: list[TimedWord], b: list[TimedWord]) -> int:
     """How many words must be added, left out or changed to make one of the other."""
     keys = [word.key for word in a], [word.key for word in b]
     return int(Levenshtein.distance(*keys))

@@ -15,8 +15,7 @@ from rapidfuzz.distance import Levenshtein
 from asr_service.app.live.vad import SileroVoiceActivity
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
-from asr_service.app.weights import resolve
-from asr_service.app.whisper import WhisperEngine
+from asr_service.app.whisper import WhisperEngine, resolve
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
 from common.protocol.live import Partial
 from deploy.local.words import words

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import anyio
 import httpx
 import numpy as np
 import pytest
@@ -16,16 +17,17 @@ from starlette.websockets import WebSocket, WebSocketState
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from asr_service.app.live.inbox import Inbox
-from asr_service.app.live.listener import TOGETHER_MS
-from asr_service.app.live.service import LiveService
-from asr_service.app.live.session import ListenSession
+from asr_service.app.engine import Window
+from asr_service.app.live.frames import FrameQueue
+from asr_service.app.live.session import LiveSession
+from asr_service.app.live.transcriber import MAX_DECODED_MS
 from asr_service.app.main import build
 from asr_service.app.service import RecognitionService
 from asr_service.app.settings import AsrSettings
 from common.audio.encoding import AudioFormat
 from common.audio.pcm import Encoding
 from common.audio.samples import StreamResampler, decode_s16le
+from common.protocol.recognition import Segment
 from common.server.lifecycle import Lifecycle
 from tests.support.server import Served, served
 from tests.support.spoken import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
@@ -81,7 +83,7 @@ def finish(ws: ClientConnection) -> list[Message]:
     return rest_of(ws)
 
 
-def test_ready_says_what_holds_and_what_was_not_understood(serve: Serve) -> None:
+def test_ready_lists_the_limits_and_the_ignored_fields(serve: Serve) -> None:
     at = serve(asr_live_max_utterance_s=20)
     headers = {"X-Request-ID": "r1"}
     with open_ws(f"{at.ws}/ws/stt", additional_headers=headers) as ws:
@@ -148,7 +150,7 @@ def test_frames_may_be_cut_anywhere(serve: Serve, frame_bytes: int) -> None:
     assert end["text"] == (text_of(1, 2, 3) if frame_bytes == 1 else text_of(1, 2, 3, 4))
 
 
-def test_half_a_sample_at_the_end_is_said_to_be_left_out(serve: Serve) -> None:
+def test_half_a_sample_at_the_end_is_reported(serve: Serve) -> None:
     with open_ws(f"{serve().ws}/ws/stt") as ws:
         begin(ws)
         ws.send(spoken(1, 2) + b"\1")
@@ -162,7 +164,7 @@ def test_half_a_sample_at_the_end_is_said_to_be_left_out(serve: Serve) -> None:
     ("sample_rate", "channels", "encoding"),
     [(8000, 1, "pcm_s16le"), (48000, 2, "pcm_s16le"), (16000, 1, "alaw"), (8000, 2, "mulaw")],
 )
-def test_every_format_is_heard(
+def test_every_format_is_decoded(
     serve: Serve, recognizer: WordRecognizer, sample_rate: int, channels: int, encoding: Encoding
 ) -> None:
     said = decode_s16le(silence(100) + spoken(*[200] * 8) + silence(900), 1)
@@ -181,7 +183,7 @@ def test_every_format_is_heard(
     assert recognizer.heard[-1][1].words
 
 
-def test_a_command_or_field_that_is_not_known_is_said_and_the_session_goes_on(
+def test_an_unknown_command_or_field_is_reported_and_the_session_goes_on(
     serve: Serve,
 ) -> None:
     with open_ws(f"{serve().ws}/ws/stt") as ws:
@@ -272,7 +274,7 @@ def test_beyond_its_sessions_the_upgrade_is_refused(serve: Serve) -> None:
     wait_for(free_again)
 
 
-def test_a_client_that_leaves_stops_the_recognition(
+def test_a_client_that_disconnects_stops_the_recognition(
     serve: Serve, recognizer: WordRecognizer
 ) -> None:
     at = serve()
@@ -283,6 +285,37 @@ def test_a_client_that_leaves_stops_the_recognition(
         assert recognizer.entered.wait(5)
     assert recognizer.was_cancelled.wait(5)
     wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
+
+
+class StubbornRecognizer(WordRecognizer):
+    """Does not look at cancellation: it computes until `gate` is set."""
+
+    def recognize(self, batch: Sequence[Window]) -> Iterator[tuple[int, list[Segment]]]:
+        self.entered.set()
+        assert self.gate.wait(30)
+        yield from super().recognize(batch)
+
+
+def test_a_session_keeps_its_slot_until_the_workers_have_released_its_recognition() -> None:
+    recognizer = StubbornRecognizer()
+    app = build(AsrSettings(asr_live_sessions=1), lambda: recognizer, LoudIsSpeech)
+    with served(app) as at:
+        recognizer.gate.clear()
+        try:
+            with open_ws(f"{at.ws}/ws/stt") as ws:
+                begin(ws)
+                ws.send(spoken(*range(1, 10)))
+                assert recognizer.entered.wait(5)
+            for _ in range(5):
+                time.sleep(0.05)
+                with pytest.raises(InvalidStatus), open_ws(f"{at.ws}/ws/stt"):
+                    pass
+                assert at.app.state.lifecycle.in_flight == 1
+        finally:
+            recognizer.gate.set()
+        wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
+        with open_ws(f"{at.ws}/ws/stt") as ws:
+            assert begin(ws)["type"] == "ready"
 
 
 def test_a_session_that_sends_nothing_ends_in_order(serve: Serve) -> None:
@@ -303,7 +336,7 @@ def test_a_session_may_last_only_so_long(serve: Serve) -> None:
         assert close_of(ws) == (1001, "session length limit")
 
 
-def test_a_server_that_leaves_says_so_and_waits_for_the_end(serve: Serve) -> None:
+def test_a_draining_server_says_so_and_waits_for_the_end(serve: Serve) -> None:
     at = serve()
     lifecycle = at.app.state.lifecycle
     with open_ws(f"{at.ws}/ws/stt") as ws, open_ws(f"{at.ws}/ws/stt") as unstarted:
@@ -319,7 +352,7 @@ def test_a_server_that_leaves_says_so_and_waits_for_the_end(serve: Serve) -> Non
     wait_for(lambda: lifecycle.in_flight == 0)
 
 
-def test_a_server_that_must_leave_ends_the_session_in_order(serve: Serve) -> None:
+def test_a_server_at_the_end_of_its_drain_time_ends_the_session_in_order(serve: Serve) -> None:
     at = serve(drain_seconds=0.5)
     with open_ws(f"{at.ws}/ws/stt") as ws:
         begin(ws)
@@ -353,65 +386,68 @@ def test_audio_may_come_as_fast_as_it_can_and_nothing_is_lost(
         finally:
             sender.join()
     assert end["text"] == text_of(*numbers)
-    assert max(samples for samples, _ in recognizer.heard) <= TOGETHER_MS * 16
+    assert max(samples for samples, _ in recognizer.heard) <= MAX_DECODED_MS * 16
 
 
-def test_a_client_that_reads_nothing_is_given_up(recognizer: WordRecognizer) -> None:
+def test_a_client_that_does_not_read_is_dropped(recognizer: WordRecognizer) -> None:
     """Over a socket that takes the first message and no other."""
 
     async def run() -> list[str]:
         lifecycle = Lifecycle(drain_seconds=1)
-        recognition = RecognitionService(AsrSettings(idle_timeout_s=0.2), lifecycle)
-        recognition.use(recognizer)
+        service = RecognitionService(AsrSettings(idle_timeout_s=0.2), lifecycle, LoudIsSpeech)
+        service.use(recognizer)
         lifecycle.ready()
-        live = LiveService(recognition, LoudIsSpeech)
         frames = iter(['{"type": "start"}', '{"type": "finalize"}'])
         sent: list[str] = []
 
         async def receive() -> Any:
             text = next(frames, None)
             if text is None:
-                await asyncio.Event().wait()
+                await anyio.sleep_forever()
             return {"type": "websocket.receive", "text": text}
 
         async def send(message: Any) -> None:
             if message["type"] == "websocket.send":
                 sent.append(message["text"])
                 if len(sent) > 1:
-                    await asyncio.Event().wait()
+                    await anyio.sleep_forever()
 
         websocket = WebSocket({"type": "websocket"}, receive, send)
         websocket.client_state = websocket.application_state = WebSocketState.CONNECTED
-        await asyncio.wait_for(ListenSession(websocket, live).run(), 10)
+        with anyio.fail_after(10):
+            await LiveSession(websocket, service).run()
         assert lifecycle.in_flight == 0
-        await live.stop()
-        await recognition.stop()
+        await service.stop()
         return sent
 
-    sent = asyncio.run(run())
+    sent = anyio.run(run)
     assert [json.loads(text)["type"] for text in sent] == ["ready", "final"]
 
 
-def test_the_inbox_is_full_at_its_limit_and_gives_audio_joined_and_all_in_order() -> None:
+def test_the_frame_queue_is_full_at_its_limit_and_gives_audio_joined_and_all_in_order() -> None:
     async def run() -> None:
-        inbox = Inbox()
-        inbox.limit_bytes = 10
-        for item in (b"1234", b"5678", "text"):
-            await asyncio.wait_for(inbox.put(item), 1)
-        putting = asyncio.ensure_future(inbox.put(b"9"))
-        done, _ = await asyncio.wait({putting}, timeout=0.05)
-        assert not done
-        assert inbox.audio_bytes == 8
-        assert await inbox.get() == b"12345678"
-        assert await inbox.get() == "text"
-        await asyncio.wait_for(putting, 1)
-        assert await inbox.get() == b"9"
-        assert inbox.audio_bytes == 0
+        queue = FrameQueue()
+        queue.limit_bytes = 10
+        with anyio.fail_after(5):
+            for frame in (b"1234", b"5678", "text"):
+                await queue.put(frame)
+            with anyio.move_on_after(0.05) as putting:
+                await queue.put(b"9")
+            assert putting.cancelled_caught
+            assert queue.audio_bytes == 8
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(queue.put, b"9")
+                assert queue.take() == b"12345678"
+                assert queue.take() == "text"
+                assert queue.take() is None
+                await queue.wait()
+            assert queue.take() == b"9"
+            assert queue.audio_bytes == 0
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
-def test_sessions_do_not_hear_each_other(serve: Serve) -> None:
+def test_sessions_do_not_share_audio(serve: Serve) -> None:
     at = serve()
     with ExitStack() as stack:
         sockets = [stack.enter_context(open_ws(f"{at.ws}/ws/stt")) for _ in range(4)]

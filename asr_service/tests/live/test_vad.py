@@ -1,4 +1,4 @@
-"""Silero heard frame by frame is Silero heard at once."""
+"""Voice activity frame by frame is that of the whole recording; where speech begins and ends."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from faster_whisper.vad import get_vad_model
 
-from asr_service.app.live.vad import FRAME_SAMPLES, SileroVoiceActivity
+from asr_service.app.live.vad import FRAME_SAMPLES, Endpointer, SileroVoiceActivity
 from common.audio.samples import Samples
 from tts_service.app.engines.hibari import HibariEngine
 from tts_service.app.utterance import SpeechOptions, utter
 
-pytestmark = pytest.mark.models
+models = pytest.mark.models
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,11 @@ def speech() -> Samples:
     return samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES]
 
 
+@models
 @pytest.mark.parametrize("frames_at_once", [1, 3, 1000])
-def test_a_stream_is_heard_as_a_recording_is(speech: Samples, frames_at_once: int) -> None:
+def test_a_stream_has_the_probabilities_of_the_whole_recording(
+    speech: Samples, frames_at_once: int
+) -> None:
     # faster-whisper blanks the end of what it is given, so it is given one frame more.
     whole = get_vad_model()(np.concatenate([speech, np.zeros(FRAME_SAMPLES, np.float32)]))
     activity = SileroVoiceActivity()
@@ -38,7 +41,8 @@ def test_a_stream_is_heard_as_a_recording_is(speech: Samples, frames_at_once: in
     assert found[:10].max() < 0.2
 
 
-def test_streams_do_not_hear_each_other(speech: Samples) -> None:
+@models
+def test_streams_do_not_share_their_state(speech: Samples) -> None:
     alone, one, other = (SileroVoiceActivity() for _ in range(3))
     expected, found = [], []
     for i in range(0, len(speech), FRAME_SAMPLES):
@@ -49,5 +53,39 @@ def test_streams_do_not_hear_each_other(speech: Samples) -> None:
     assert np.array_equal(np.concatenate(expected), np.concatenate(found))
 
 
-def test_nothing_is_nothing() -> None:
+@models
+def test_no_frames_have_no_probabilities() -> None:
     assert len(SileroVoiceActivity().probabilities(np.zeros(0, np.float32))) == 0
+
+
+def changes(endpointer: Endpointer, *probabilities: float) -> list[tuple[int, str, int]]:
+    """The frame, what it changed, and up to where there was speech then."""
+    found: list[tuple[int, str, int]] = []
+    for frame, probability in enumerate(probabilities):
+        if change := endpointer.push(probability):
+            found.append((frame, change, endpointer.speech_until_ms))
+    return found
+
+
+def test_speech_ends_where_silence_began_that_lasted() -> None:
+    found = changes(Endpointer(96), 0.1, 0.5, 0.9, 0.2, 0.2, 0.2, 0.2)
+    assert found == [(1, "begins", 64), (5, "ends", 96)]
+
+
+def test_probabilities_between_the_thresholds_change_nothing() -> None:
+    assert changes(Endpointer(96), 0.49, 0.4, 0.49) == []
+    assert changes(Endpointer(96), 0.9, 0.4, 0.4, 0.4, 0.4, 0.4) == [(0, "begins", 32)]
+
+
+def test_a_pause_shorter_than_the_endpoint_is_no_end() -> None:
+    assert changes(Endpointer(96), 0.9, 0.1, 0.1, 0.6, 0.1, 0.1) == [(0, "begins", 32)]
+
+
+def test_probabilities_between_the_thresholds_do_not_restart_a_silence() -> None:
+    found = changes(Endpointer(96), 0.9, 0.1, 0.45, 0.45)
+    assert found == [(0, "begins", 32), (3, "ends", 32)]
+
+
+def test_speech_may_begin_again() -> None:
+    found = changes(Endpointer(32), 0.9, 0.1, 0.9, 0.1)
+    assert [change for _, change, _ in found] == ["begins", "ends", "begins", "ends"]

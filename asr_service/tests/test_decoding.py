@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from asr_service.app.decoding import AudioFile
 from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionCancelled
-from asr_service.app.files import AudioFile
 from common.audio.samples import Samples
 from common.errors import TooLarge, UndecodableAudio
 from tests.support.audio_files import KINDS, encode, tone, tone_file

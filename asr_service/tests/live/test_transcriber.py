@@ -1,4 +1,4 @@
-"""The listener by itself: whatever is said and however late it is recognized, the rules hold."""
+"""The transcriber by itself: whatever is spoken and however late it is decoded, the rules hold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_service.app.live.listener import FRESH_MS, MAX_BUFFER_MS, PARTIAL_TOGETHER_MS, TOGETHER_MS
+from asr_service.app.live.agreement import TimedWord
+from asr_service.app.live.transcriber import (
+    MAX_BUFFER_MS,
+    MAX_DECODED_MS,
+    MAX_DECODED_PARTIAL_MS,
+    NOT_AGREED_MS,
+    Finals,
+)
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
 from common.protocol.live import ListenEnd, Partial, SpeechEnd, SpeechStart
@@ -20,7 +27,7 @@ from tests.support.spoken import (
 )
 
 
-def test_an_utterance_is_told_from_its_beginning_to_its_end() -> None:
+def test_an_utterance_has_its_events_from_beginning_to_end() -> None:
     stream = Stream().say(silence(512)).say(spoken(*range(1, 11))).say(silence(1000))
     kinds = [event.type for event in stream.events]
     assert kinds[0] == "speech_start"
@@ -38,7 +45,7 @@ def test_partials_grow_and_most_of_them_is_stable() -> None:
     stream = Stream().say(spoken(*range(1, 31)))
     partials = [e for e in stream.events if isinstance(e, Partial)]
     assert len(partials) >= 5
-    words = 8 + FRESH_MS // WORD_MS
+    words = 8 + NOT_AGREED_MS // WORD_MS
     assert all(len(p.text) - p.stable_chars <= len(text_of(1)) * words for p in partials)
     assert partials[-1].stable_chars > 50
 
@@ -46,19 +53,19 @@ def test_partials_grow_and_most_of_them_is_stable() -> None:
 def test_silence_is_never_recognized() -> None:
     stream = Stream().say(silence(30_000))
     assert stream.finish() == ListenEnd(audio_ms=30_016, text="", segments=[])
-    assert (stream.events, stream.wishes) == ([], [])
+    assert (stream.events, stream.requests) == ([], [])
 
 
-def test_a_little_audio_before_speech_is_listened_to_with_it() -> None:
+def test_a_little_audio_before_speech_is_decoded_with_it() -> None:
     stream = Stream().say(silence(3200)).say(spoken(1, 2, 3, 4, 5))
-    assert 320 <= 3200 - stream.wishes[0].start_ms <= 416
+    assert 320 <= 3200 - stream.requests[0].start_ms <= 416
 
 
-def test_an_utterance_is_recognized_together_with_what_was_said_before_it() -> None:
+def test_an_utterance_is_decoded_together_with_the_audio_before_it() -> None:
     stream = Stream().say(spoken(1, 2, 3)).say(silence(5000)).say(spoken(4, 5, 6)).say(silence(800))
-    first, last = stream.wishes[0], stream.wishes[-1]
+    first, last = stream.requests[0], stream.requests[-1]
     assert first.context_ms == 0
-    # The pause between them is left out, but for what is listened to with speech.
+    # The pause between them is left out, but for the padding of speech.
     assert 3 * WORD_MS <= last.context_ms <= 3 * WORD_MS + 600
     assert len(last.samples) == (last.context_ms + last.end_ms - last.start_ms) * 16
     assert stream.finals == [("w1 w2 w3", "endpoint"), ("w4 w5 w6", "endpoint")]
@@ -69,28 +76,28 @@ def test_context_is_whole_utterances_and_never_more_than_fits() -> None:
     utterances = [range(1, 61), range(61, 81), range(81, 101), range(101, 161)]
     for numbers in utterances:
         stream.say(spoken(*numbers)).say(silence(1000))
-    lasting = [wish for wish in stream.wishes if wish.kind == "settle"]
-    words_before = [wish.context_ms // WORD_MS for wish in lasting]
+    lasting = [request for request in stream.requests if request.kind == "pause"]
+    words_before = [request.context_ms // WORD_MS for request in lasting]
     assert words_before[0] == 0
     assert 60 <= words_before[1] < 70, "the first one"
     assert 80 <= words_before[2] < 95, "both of them"
     assert 40 <= words_before[3] < 60, "no room for the first one"
-    for wish in stream.wishes:
-        together_ms = PARTIAL_TOGETHER_MS if wish.kind == "partial" else TOGETHER_MS
-        assert wish.context_ms == 0 or len(wish.samples) <= together_ms * 16
+    for request in stream.requests:
+        max_ms = MAX_DECODED_PARTIAL_MS if request.kind == "partial" else MAX_DECODED_MS
+        assert request.context_ms == 0 or len(request.samples) <= max_ms * 16
     assert stream.finish().text == text_of(*range(1, 161))
 
 
 def test_a_noise_is_no_context() -> None:
     click = (np.arange(FRAME_SAMPLES) % 4 == 0).astype("<i2") * 99
     stream = Stream().say(click.tobytes()).say(silence(1000)).say(spoken(1, 2)).say(silence(800))
-    assert stream.wishes[-1].context_ms == 0
+    assert stream.requests[-1].context_ms == 0
 
 
 def test_the_final_is_there_with_the_endpoint_if_recognition_takes_no_longer() -> None:
     stream = Stream(delay_ms=200).say(spoken(1, 2, 3)).say(silence(800))
-    assert [wish.kind for wish in stream.wishes][-1] == "settle"
-    assert "final" not in [wish.kind for wish in stream.wishes]
+    assert [request.kind for request in stream.requests][-1] == "pause"
+    assert "final" not in [request.kind for request in stream.requests]
     assert stream.finals == [("w1 w2 w3", "endpoint")]
 
 
@@ -99,7 +106,7 @@ def test_a_pause_within_an_utterance_does_not_end_it() -> None:
     assert stream.finals == [("w1 w2 w3 w4", "endpoint")]
 
 
-def test_the_end_of_one_utterance_is_not_heard_again_in_the_next() -> None:
+def test_the_end_of_one_utterance_is_not_recognized_again_in_the_next() -> None:
     stream = Stream(endpoint_ms=100)
     for number in range(1, 6):
         stream.say(spoken(number)).say(silence(160))
@@ -112,26 +119,26 @@ def test_without_partials_there_are_none_and_the_finals_are_the_same() -> None:
         stream.say(spoken(*range(1, 21))).say(silence(800)).say(spoken(*range(30, 180)))
     assert with_.finish().text == without.finish().text == text_of(*range(1, 21), *range(30, 180))
     assert without.of(Partial) == []
-    assert len(without.wishes) < len(with_.wishes) / 2
+    assert len(without.requests) < len(with_.requests) / 2
 
 
 @pytest.mark.parametrize("partials", [True, False])
 @pytest.mark.parametrize("delay_ms", [0, 300, 3000, 60_000])
-def test_the_buffer_is_bounded_however_long_one_speaks_and_recognition_takes(
+def test_the_buffer_is_bounded_however_long_an_utterance_is_and_decoding_takes(
     partials: bool, delay_ms: int
 ) -> None:
     numbers = list(range(1, 200))
     stream = Stream(partials=partials, delay_ms=delay_ms, max_utterance_ms=600_000)
     end = stream.say(spoken(*numbers)).finish()
-    heard_ms = [len(wish.samples) // 16 - wish.context_ms for wish in stream.wishes]
-    assert max(heard_ms) <= MAX_BUFFER_MS
-    assert max(len(wish.samples) for wish in stream.wishes) <= TOGETHER_MS * 16
+    decoded_ms = [len(request.samples) // 16 - request.context_ms for request in stream.requests]
+    assert max(decoded_ms) <= MAX_BUFFER_MS
+    assert max(len(request.samples) for request in stream.requests) <= MAX_DECODED_MS * 16
     assert end.text == text_of(*numbers)
     assert [reason for _, reason in stream.finals] == ["finish"]
     assert_the_rules_hold(stream.events, end)
 
 
-def test_who_never_pauses_gets_finals_by_length() -> None:
+def test_speech_without_pauses_gets_finals_by_length() -> None:
     numbers = list(range(1, 250))
     stream = Stream(max_utterance_ms=8000)
     end = stream.say(spoken(*numbers)).finish()
@@ -144,7 +151,7 @@ def test_who_never_pauses_gets_finals_by_length() -> None:
         assert segment.end_ms - segment.start_ms <= 8000 + WORD_MS
 
 
-def test_finalize_commits_what_was_said_and_listening_goes_on() -> None:
+def test_finalize_makes_the_speech_so_far_final_and_the_stream_goes_on() -> None:
     stream = Stream().say(spoken(1, 2, 3, 4)).finalize().say(spoken(5, 6)).say(silence(800))
     assert stream.finals == [("w1 w2 w3 w4", "finalize"), ("w5 w6", "endpoint")]
     assert len(stream.of(SpeechStart)) == len(stream.of(SpeechEnd)) == 1
@@ -189,7 +196,7 @@ said_st = st.lists(
     interval_ms=st.integers(100, 3000),
     finalize=st.booleans(),
 )
-def test_the_rules_hold_whatever_is_said_and_however_late_it_is_recognized(
+def test_the_rules_hold_whatever_is_spoken_and_however_late_it_is_decoded(
     said: list[tuple[list[int], int]],
     partials: bool,
     endpoint_ms: int,
@@ -206,3 +213,22 @@ def test_the_rules_hold_whatever_is_said_and_however_late_it_is_recognized(
     end = stream.finish()
     assert_the_rules_hold(stream.events, end)
     assert end.text.split() == [f"w{n}" for numbers, _ in said for n in numbers]
+
+
+def test_segments_are_in_order_even_if_the_words_of_two_finals_overlap() -> None:
+    finals = Finals()
+    finals.add("t1", [TimedWord(100, 1000, " one", ends_segment=True)], "endpoint")
+    second = finals.add(
+        "t2",
+        [TimedWord(900, 950, " two", ends_segment=True), TimedWord(980, 1200, " three")],
+        "endpoint",
+    )
+    finals.audio_ms = 2000
+    end = finals.end()
+    assert [(s.start_ms, s.end_ms) for s in end.segments] == [
+        (100, 1000),
+        (1000, 1000),
+        (1000, 1200),
+    ]
+    assert second.segments == end.segments[1:]
+    assert end.text == "one two three"

@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_service.app.formats import render, srt, vtt
+from asr_service.app.answers import render, srt, vtt
 from common.protocol.recognition import Segment, Transcript, Word
 
 WORDS = [
