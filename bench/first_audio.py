@@ -1,11 +1,11 @@
-"""Time to first audio and to the end, straight at tts_service and through the gateway.
+"""This benchmark measures time to first audio, directly and through the gateway.
 
     python -m bench.first_audio [--rounds 40] [--only-first-audio]
 
-Starts a fleet of its own on free ports, with the voice that TTS_MODEL names. The two ways
-alternate, request by request, so that what else the machine does weighs on both alike; the socket
-is open before the clock starts. Also prints the time from start to ready of each service, and its
-resident memory after 10 and 100 requests.
+It starts its own fleet on free ports, with the voice that TTS_MODEL names. Requests alternate
+between tts_service and the gateway, so that other load affects both alike; the WebSocket is open
+before the clock starts. It also prints each service's time from start to ready, and its resident
+memory after 10 and 100 requests.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ REQUESTS_EARLY, REQUESTS_LATE = 10, 100
 
 
 def speak(ws: ClientConnection, text: str) -> tuple[float, float]:
-    """Seconds from sending the text to its first audio and to its end."""
+    """Speak a text; returns seconds to its first audio and to its end."""
     message = json.dumps({"text": text})
     started = time.perf_counter()
     ws.send(message)
@@ -52,7 +52,7 @@ def speak(ws: ClientConnection, text: str) -> tuple[float, float]:
 
 
 def start_times() -> dict[str, float]:
-    """Seconds from starting each service to its being ready, each started alone."""
+    """Start each service alone; returns the seconds until each is ready."""
     times = {}
     with tempfile.TemporaryDirectory() as folder:
         fleet = LocalFleet(Path(folder))
@@ -60,7 +60,7 @@ def start_times() -> dict[str, float]:
             for name in SERVICES:
                 started = time.perf_counter()
                 fleet.start(name)
-                # The gateway is ready only with the others, so its own start is when it lives.
+                # The gateway is ready only with the others, so its start ends when it is alive.
                 url = f"{fleet.url(name)}/{'healthz' if name == 'gateway' else 'readyz'}"
                 while not _answers(url):
                     time.sleep(0.005)
@@ -97,7 +97,7 @@ def measure(fleet: LocalFleet, rounds: int) -> None:
             for label, text in TEXTS.items():
                 for way in sorted(WAYS, reverse=bool(index % 2)):
                     a, b = speak(sockets[way], text)
-                    if index >= 3:  # the rest is warming up
+                    if index >= 3:  # the first rounds warm up
                         first[label, way].append(a * 1000)
                         total[label, way].append(b * 1000)
     rows = []
@@ -110,7 +110,7 @@ def measure(fleet: LocalFleet, rounds: int) -> None:
         pairs = zip(first[label, "gateway"], first[label, "direct"], strict=True)
         added = median([g - d for g, d in pairs])
         rows.append([label, "gateway − direct", f"{added:+.1f}", "", ""])
-    table(["text", "way", "first audio ms (median)", "(p95)", "whole ms (median)"], rows)
+    table(["text", "way", "first audio ms (median)", "(p95)", "end ms (median)"], rows)
 
 
 def memory(fleet: LocalFleet) -> None:
@@ -135,8 +135,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--only-first-audio", action="store_true", help="not start and memory")
+    parser.add_argument(
+        "--rounds", type=int, default=40, help="times that each text is spoken; default: 40"
+    )
+    parser.add_argument(
+        "--only-first-audio", action="store_true", help="skip start times and memory"
+    )
     options = parser.parse_args()
     say(machine())
     say()

@@ -1,13 +1,13 @@
-"""Recognition against plain faster-whisper: latency, throughput, words, echo, memory.
+"""This benchmark compares recognition with plain faster-whisper.
 
     python -m bench.listening [--short] [--only latency burst words echo memory]
 
-Ours is asked over HTTP, at a fleet of its own on free ports. The others are plain
-`WhisperModel.transcribe` with its defaults in this process: `serial` on all cores, one recording
-after another, and `two workers` of one thread each. All have the same weights in int8 and the same
-recordings, of the speech set's half that was held out. They take turns, so that what else the
-machine does weighs on all alike: compare within a run. CPU time is what the whole process took.
-`--short` takes a minute or two and proves little.
+It measures latency, throughput of bursts, word errors, echo and memory. asr_service is asked over
+HTTP, in a fleet of its own on free ports. It is compared with `WhisperModel.transcribe` in this
+process with default options: `serial` on all cores, one recording after another, and `two workers`
+of one thread each. All use the same weights in int8 and the same recordings: the held-out half of
+the speech set. They take turns, so that other load affects all alike; compare figures of one run
+only. CPU time is that of the whole process. `--short` takes a minute or two and is not precise.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ LENGTHS_S = (2, 5, 15, 60)
 ECHOED_S = (3, 60)
 BURST_CLIPS_S = (3.0, 6.0)
 TOGETHER = 8
-"""Requests under way at once, where only the words or the memory count."""
+"""Requests in flight at once, where only the words or the memory count."""
 
 
 @dataclass(frozen=True)
 class System:
-    """Something that recognizes, in as many threads at once as it can."""
+    """A system recognizes recordings in up to `at_once` threads."""
 
     name: str
-    hear: Callable[[Clip], str]
+    recognize: Callable[[Clip], str]
     at_once: int
     cpu_s: Callable[[], float]
-    """What its process has used so far."""
+    """CPU time that its process has used so far."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def taking_turns(systems: Sequence[System], rounds: int) -> Iterator[System]:
-    """Each system once a round, in an order that turns."""
+    """Yield each system once a round; the order rotates."""
     for index in range(rounds):
         yield from (*systems[index % len(systems) :], *systems[: index % len(systems)])
 
 
-def of_about(length_s: float, clips: Sequence[Clip], count: int) -> list[Clip]:
-    """The recordings that are nearest to that length; long ones are joined of short ones."""
+def clips_of_about(length_s: float, clips: Sequence[Clip], count: int) -> list[Clip]:
+    """Choose recordings of about that length; long ones are joined from short ones."""
     pool = clips if length_s <= 5 else joined([c for c in clips if c.seconds < 10], length_s)
     return sorted(pool, key=lambda clip: abs(clip.seconds - length_s))[:count]
 
@@ -122,11 +122,11 @@ def of_about(length_s: float, clips: Sequence[Clip], count: int) -> list[Clip]:
 def latency(ours: System, default: System, clips: Sequence[Clip], rounds: int) -> None:
     rows = []
     for length in LENGTHS_S:
-        chosen = of_about(length, clips, rounds)
+        chosen = clips_of_about(length, clips, rounds)
         spent: dict[str, list[float]] = defaultdict(list)
         for clip in chosen:
             for system in taking_turns([ours, default], 2):
-                spent[system.name].append(timed(partial(system.hear, clip)))
+                spent[system.name].append(timed(partial(system.recognize, clip)))
         a, b = spent[ours.name], spent[default.name]
         ratio = median([x / y for x, y in zip(a, b, strict=True)])
         rows.append([f"{length} s", *(f"{median(v) * 1000:.0f}" for v in (a, b)), f"{ratio:.2f}"])
@@ -134,7 +134,7 @@ def latency(ours: System, default: System, clips: Sequence[Clip], rounds: int) -
 
 
 def overhead(ours: System, rounds: int) -> None:
-    """What HTTP, admission and hand-over cost: silence, which no model hears, there and here."""
+    """Measure what HTTP, admission and queueing add, with silence, which no model decodes."""
     engine = WhisperEngine(resolve("tiny.en"), compute_type="int8", workers=1, threads_per_worker=1)
     silence = Clip("silence", "", np.zeros(4 * 16000, np.float32))
 
@@ -142,20 +142,22 @@ def overhead(ours: System, rounds: int) -> None:
         samples = decode_s16le(silence.pcm, 1)
         assert not [*engine.windows(samples, RecognitionOptions(), threading.Event())]
 
-    pairs = [(timed(lambda: ours.hear(silence)), timed(here)) for _ in range(max(10, 5 * rounds))]
-    say(f"HTTP, admission, hand-over: {median([a - b for a, b in pairs]) * 1000:.1f} ms")
+    pairs = [
+        (timed(lambda: ours.recognize(silence)), timed(here)) for _ in range(max(10, 5 * rounds))
+    ]
+    say(f"Added by HTTP, admission and queueing: {median([a - b for a, b in pairs]) * 1000:.1f} ms")
 
 
 def burst(system: System, clips: Sequence[Clip]) -> tuple[float, list[float]]:
-    """Seconds of audio a second, and each recording's time from the beginning of the burst."""
+    """Recognize all at once; returns seconds of audio per second, and the time of each."""
     started = time.perf_counter()
 
-    def hear(clip: Clip) -> float:
-        system.hear(clip)
+    def recognize(clip: Clip) -> float:
+        system.recognize(clip)
         return time.perf_counter() - started
 
     with ThreadPoolExecutor(system.at_once) as threads:
-        times = list(threads.map(hear, clips))
+        times = list(threads.map(recognize, clips))
     return sum(clip.seconds for clip in clips) / max(times), times
 
 
@@ -190,7 +192,7 @@ def bursts(systems: Sequence[System], clips: Sequence[Clip], all_rounds: Rounds)
                     f"{cpu[system.name] / len(spent) * 1000:.0f}",
                 ]
             )
-    header = ["burst", "system", "audio s per s", "p50 ms", "p95 ms", "ours is … times this"]
+    header = ["burst", "system", "audio s per s", "p50 ms", "p95 ms", "ours is faster by (times)"]
     table([*header, "CPU ms a recording"], rows)
 
 
@@ -198,14 +200,14 @@ def word_errors(systems: Sequence[System], clips: Sequence[Clip]) -> None:
     rows = []
     for system in systems:
         with ThreadPoolExecutor(min(TOGETHER, system.at_once)) as threads:
-            heard = list(threads.map(system.hear, clips))
-        rate = word_error_rate([clip.text for clip in clips], heard)
+            transcripts = list(threads.map(system.recognize, clips))
+        rate = word_error_rate([clip.text for clip in clips], transcripts)
         rows.append([system.name, f"{100 * rate:.2f} %"])
     table(["system", f"word error rate, {len(clips)} recordings held out"], rows)
 
 
 def echo(fleet: LocalFleet, clips: Sequence[Clip], rounds: int) -> None:
-    """From the last byte sent to the first byte of speech received."""
+    """Measure the time from the last byte sent to the first byte of speech received."""
     rows = []
     with httpx.Client(base_url=fleet.url("gateway"), timeout=60, trust_env=False) as client:
 
@@ -223,7 +225,7 @@ def echo(fleet: LocalFleet, clips: Sequence[Clip], rounds: int) -> None:
                 return time.perf_counter() - sent
 
         for length in ECHOED_S:
-            chosen = of_about(length, clips, rounds)
+            chosen = clips_of_about(length, clips, rounds)
             once(chosen[0], "")  # the first warms up
             spent: dict[str, list[float]] = defaultdict(list)
             for clip in chosen:
@@ -236,9 +238,9 @@ def echo(fleet: LocalFleet, clips: Sequence[Clip], rounds: int) -> None:
 
 
 def memory(fleet: LocalFleet, ours: System, clips: Sequence[Clip], rounds: Rounds) -> None:
-    """Whether what the service holds grows.
+    """Measure whether the service's resident memory grows.
 
-    The longest recordings come first: a window longer than all before it is no growth.
+    The longest recordings come first, since a longer window than before takes more memory once.
     """
     clips = sorted(clips, key=lambda clip: clip.seconds, reverse=True)
     process = psutil.Process(fleet.processes["asr"].pid)
@@ -246,7 +248,7 @@ def memory(fleet: LocalFleet, ours: System, clips: Sequence[Clip], rounds: Round
     with ThreadPoolExecutor(TOGETHER) as threads:
         done = 0
         for count in (rounds.requests_early, rounds.requests_late):
-            list(threads.map(ours.hear, (clips[i % len(clips)] for i in range(done, count))))
+            list(threads.map(ours.recognize, (clips[i % len(clips)] for i in range(done, count))))
             done = count
             resident.append(process.memory_info().rss / 1e6)
     early, late = resident
@@ -260,8 +262,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--short", action="store_true")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--short", action="store_true", help="fewer rounds and recordings")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, help="parts to run; default: all"
+    )
     arguments = parser.parse_args()
     rounds = SHORT if arguments.short else WHOLE
     clips = held_out(load())
@@ -270,7 +274,7 @@ def main() -> None:
         compared = systems(fleet)
         ours, serial, _ = compared
         for system in compared:
-            system.hear(clips[0])
+            system.recognize(clips[0])
         parts: dict[str, Callable[[], None]] = {
             "latency": lambda: latency(ours, serial, clips, rounds.latency),
             "burst": lambda: bursts(compared, clips, rounds),

@@ -1,19 +1,19 @@
-"""Live recognition: how late words come, and whether what was said to be stable was.
+"""This benchmark measures live recognition: how late words come, and whether stable text changes.
 
     python -m bench.live [--streams 1 2 4] [--seconds 60] [--gateway] [--words | --memory MINUTES]
 
-Streams human speech (see `bench.speech_set`, the held-out half, pauses of 0.8 s between clips) in
-real time to a fleet of its own, as many streams at once as told, and prints of each number of them
+It streams human speech (the held-out half of `bench.speech_set`, with pauses of 0.8 s between
+clips) in real time to its own fleet, and prints for each number of streams at once:
 
-- lag: audio that had come when a partial was sent and was not heard in it;
-- partial: from the end of a word to the first time that it is shown, right and in its place;
-- final: from the end of speech to the final, less the silence that the endpoint waits for;
-- changed: messages that changed what a partial of the same id had said to be stable;
-- WER of the streams' text, and of what `POST /api/stt/bytes` says of the same audio.
+- lag: audio that was received when a partial was sent and is not covered by it;
+- partial: time from the end of a word to the first partial that has it, correct and in place;
+- final: time from the end of speech to the final, less the silence that the endpoint waits for;
+- changed: messages that changed text that an earlier partial of the same id declared stable;
+- WER of the streams' text, and of the text of `POST /api/stt/bytes` for the same audio.
 
-When a word ends is what the recognizer says of the whole recording. `--words` streams all that the
-half holds and prints WER only. `--memory` streams so many minutes as fast as they are taken, and
-prints the service's resident memory on the way.
+The end of a word is taken from recognition of the whole recording. `--words` streams the whole half
+and prints WER only. `--memory` streams so many minutes as fast as they are accepted, and prints
+the service's resident memory meanwhile.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ MEGABYTE = 1e6
 
 
 @dataclass
-class Heard:
-    """What came of one stream, and when, in ms from its first sample."""
+class StreamResult:
+    """A result holds the events of one stream, with their times in ms from its first sample."""
 
     clip: Clip
     events: list[tuple[float, Event]] = field(default_factory=list)
@@ -61,8 +61,8 @@ class Heard:
         return [event.lag_ms for _, event in self.events if isinstance(event, Partial)]
 
     @property
-    def finals_late_ms(self) -> list[float]:
-        """Of the utterances that ended with silence."""
+    def final_latencies_ms(self) -> list[float]:
+        """Return the latency of each final whose utterance ended with silence."""
         late, final_at = [], 0.0
         by_silence = False
         for at_ms, event in self.events:
@@ -74,7 +74,7 @@ class Heard:
 
     @property
     def changed(self) -> int:
-        """Messages in which something changed that was stable."""
+        """Count the messages that changed stable text."""
         stable: dict[str, str] = {}
         count = 0
         for _, event in self.events:
@@ -84,8 +84,8 @@ class Heard:
                 stable[event.id] = event.text[: event.stable_chars]
         return count
 
-    def words_late_ms(self, spoken: Sequence[tuple[str, int]]) -> list[float]:
-        """Of each word of `spoken` (with its end in ms) that the stream ended up with."""
+    def word_latencies_ms(self, spoken: Sequence[tuple[str, int]]) -> list[float]:
+        """Return the latency of each word of `spoken` (with its end in ms) in the final text."""
         last = words(self.text)
         shown: dict[int, float] = {}
         done: list[str] = []
@@ -109,9 +109,9 @@ class Heard:
         return late
 
 
-def stream(url: str, clip: Clip, begins: float) -> Heard:
-    """Speak `clip` in real time from `begins` (of the monotonic clock) on."""
-    heard = Heard(clip)
+def stream(url: str, clip: Clip, begins: float) -> StreamResult:
+    """Stream `clip` in real time, starting at `begins` of the monotonic clock."""
+    result = StreamResult(clip)
     started = 0.0
 
     def spoken() -> Iterator[bytes]:
@@ -121,34 +121,36 @@ def stream(url: str, clip: Clip, begins: float) -> Heard:
 
     time.sleep(max(0, begins - time.monotonic()))
     for event in listen(spoken(), f"{url}/ws/stt", endpoint_ms=ENDPOINT_MS, timeout_s=120):
-        heard.events.append(((time.monotonic() - started) * 1000, event))
-    return heard
+        result.events.append(((time.monotonic() - started) * 1000, event))
+    return result
 
 
-def at_once(url: str, clips: Sequence[Clip]) -> list[Heard]:
-    """A stream for each of `clips`, begun a little one after another."""
-    heard: list[Heard] = []
+def stream_at_once(url: str, clips: Sequence[Clip]) -> list[StreamResult]:
+    """Stream all `clips` at once, each starting a little after the one before."""
+    results: list[StreamResult] = []
     begins = time.monotonic() + 0.2
     threads = [
-        threading.Thread(target=lambda c=clip, n=n: heard.append(stream(url, c, begins + 0.37 * n)))
+        threading.Thread(
+            target=lambda c=clip, n=n: results.append(stream(url, c, begins + 0.37 * n))
+        )
         for n, clip in enumerate(clips)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(heard) == len(clips), "a stream failed"
-    return heard
+    assert len(results) == len(clips), "a stream failed"
+    return results
 
 
-def by_turns(url: str, clips: Sequence[Clip], count: int) -> list[Heard]:
-    """All of them, `count` at once."""
+def stream_in_turns(url: str, clips: Sequence[Clip], count: int) -> list[StreamResult]:
+    """Stream all clips, `count` at once."""
     turns = [clips[i : i + count] for i in range(0, len(clips), count)]
-    return [one for turn in turns for one in at_once(url, turn)]
+    return [one for turn in turns for one in stream_at_once(url, turn)]
 
 
 def spoken_words(clip: Clip, engine: WhisperEngine) -> list[tuple[str, int]]:
-    """The words that the recognizer hears in the whole recording, and when they end, in ms."""
+    """Return the words that are recognized in the whole recording, and their ends in ms."""
     options, never = RecognitionOptions(words=True), threading.Event()
     return [
         (plain, word.end_ms)
@@ -161,16 +163,16 @@ def spoken_words(clip: Clip, engine: WhisperEngine) -> list[tuple[str, int]]:
 
 
 def whole_text(url: str, clip: Clip) -> str:
-    """What `POST /api/stt/bytes` says."""
+    """Return the text of `POST /api/stt/bytes`."""
     answer = httpx.post(f"{url}/api/stt/bytes?sr=16000", content=clip.pcm, timeout=120)
     return str(answer.raise_for_status().json()["text"])
 
 
-def error_rates(heard: Sequence[Heard], whole: Mapping[str, str]) -> tuple[float, float]:
-    """WER in percent of the streams, and of the whole recordings, whose texts are `whole`."""
-    said = [one.clip.text for one in heard]
-    live = word_error_rate(said, [one.text for one in heard])
-    return live * 100, word_error_rate(said, [whole[one.clip.name] for one in heard]) * 100
+def error_rates(results: Sequence[StreamResult], whole: Mapping[str, str]) -> tuple[float, float]:
+    """Return the WER in percent of the streams, and of the whole recordings in `whole`."""
+    said = [one.clip.text for one in results]
+    live = word_error_rate(said, [one.text for one in results])
+    return live * 100, word_error_rate(said, [whole[one.clip.name] for one in results]) * 100
 
 
 def measure_words(
@@ -179,8 +181,8 @@ def measure_words(
     whole = {clip.name: whole_text(fleet.url(service), clip) for clip in clips}
     rows = []
     for count in counts:
-        heard = by_turns(fleet.url(service, scheme="ws"), clips, count)
-        live, at_rest = error_rates(heard, whole)
+        results = stream_in_turns(fleet.url(service, scheme="ws"), clips, count)
+        live, at_rest = error_rates(results, whole)
         said = sum(len(words(clip.text)) for clip in clips)
         rows.append([str(count), f"{live:.2f}", f"{at_rest:.2f}", f"{said} words"])
     table(["streams", "WER % live", "whole", "of"], rows)
@@ -195,18 +197,18 @@ def measure(fleet: LocalFleet, service: str, counts: Sequence[int], clips: Seque
     rows = []
     for count in counts:
         chosen = [clips[i % len(clips)] for i in range(max(count, 2))]
-        heard = by_turns(ws, chosen, count)
-        lags = [ms for one in heard for ms in one.lags_ms]
-        late = [ms for one in heard for ms in one.words_late_ms(spoken[one.clip.name])]
-        finals = [ms for one in heard for ms in one.finals_late_ms]
-        rates = error_rates(heard, whole)
+        results = stream_in_turns(ws, chosen, count)
+        lags = [ms for one in results for ms in one.lags_ms]
+        late = [ms for one in results for ms in one.word_latencies_ms(spoken[one.clip.name])]
+        finals = [ms for one in results for ms in one.final_latencies_ms]
+        rates = error_rates(results, whole)
         rows.append(
             [
                 str(count),
                 f"{median(lags):.0f}; {max(lags):.0f}",
                 f"{median(late):.0f}; {percentile(late, 95):.0f}",
                 f"{median(finals):.0f}; {percentile(finals, 95):.0f}",
-                str(sum(one.changed for one in heard)),
+                str(sum(one.changed for one in results)),
                 f"{rates[0]:.1f}; {rates[1]:.1f}",
                 f"{len(late)} words, {len(finals)} finals",
             ]
@@ -214,7 +216,7 @@ def measure(fleet: LocalFleet, service: str, counts: Sequence[int], clips: Seque
     table(
         [
             "streams",
-            "lag ms (median; most)",
+            "lag ms (median; max)",
             "partial ms (median; p95)",
             "final ms (median; p95)",
             "changed",
@@ -226,7 +228,7 @@ def measure(fleet: LocalFleet, service: str, counts: Sequence[int], clips: Seque
 
 
 def memory(fleet: LocalFleet, clips: Sequence[Clip], minutes: float) -> None:
-    """Resident memory while a long stream is heard as fast as it is taken."""
+    """Measure resident memory while a long stream is sent as fast as it is accepted."""
     process = psutil.Process(fleet.processes["asr"].pid)
     samples: list[tuple[float, float]] = []
 
@@ -260,12 +262,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--seconds", type=float, default=60, help="of each stream; default: 60")
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4], help="streams at once")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="length of each stream; default: 60"
+    )
     parser.add_argument("--gateway", action="store_true", help="through the gateway")
     only = parser.add_mutually_exclusive_group()
-    only.add_argument("--words", action="store_true", help="WER of all there is, and nothing else")
-    only.add_argument("--memory", type=float, metavar="MINUTES")
+    only.add_argument("--words", action="store_true", help="print the WER of the whole half only")
+    only.add_argument("--memory", type=float, metavar="MINUTES", help="measure memory only")
     options = parser.parse_args()
     say(machine())
     say()

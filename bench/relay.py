@@ -1,9 +1,9 @@
-"""What the gateway costs in throughput: concurrent streams, straight and through it.
+"""This benchmark measures the gateway's throughput against that of tts_service alone.
 
     python -m bench.relay [--streams 8] [--rounds 10]
 
-Starts a fleet of its own on free ports. A round speaks one long text on each of the streams at
-once; rounds alternate between the two ways. Throughput is seconds of audio delivered a second.
+It starts its own fleet on free ports. In a round all streams speak one long text at the same time;
+rounds alternate between the two. Throughput is seconds of audio delivered per second.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TEXT = " ".join([TEXTS["60 words"]] * 2)
 
 
 def speak(url: str, together: threading.Barrier) -> float:
-    """Seconds of audio of one stream, all of whose frames were received."""
+    """Speak one text; returns the seconds of audio that were received."""
     with connect(url, compression=None, proxy=None, max_size=None) as ws:
         together.wait()
         ws.send(json.dumps({"text": TEXT}))
@@ -38,8 +38,8 @@ def speak(url: str, together: threading.Barrier) -> float:
         return received / 32000
 
 
-def round_of(url: str, streams: int) -> float:
-    """Seconds of audio a second, over all streams."""
+def measure_round(url: str, streams: int) -> float:
+    """Speak on all streams at once; returns seconds of audio per second over all of them."""
     together = threading.Barrier(streams + 1)
     with ThreadPoolExecutor(streams) as threads:
         spoken = [threads.submit(speak, url, together) for _ in range(streams)]
@@ -53,8 +53,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--streams", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument(
+        "--streams", type=int, default=8, help="streams at the same time; default: 8"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="rounds that are measured; default: 10"
+    )
     arguments = parser.parse_args()
     say(machine())
     say()
@@ -63,7 +67,7 @@ def main() -> None:
         urls = {way: f"{fleet.url(name, scheme='ws')}/ws/tts" for way, name in WAYS.items()}
         for index in range(arguments.rounds + 1):
             for way in sorted(WAYS, reverse=bool(index % 2)):
-                value = round_of(urls[way], arguments.streams)
+                value = measure_round(urls[way], arguments.streams)
                 if index:  # the first round warms up
                     throughput[way].append(value)
         gateway = psutil.Process(fleet.processes["gateway"].pid).cpu_times()
@@ -76,7 +80,7 @@ def main() -> None:
     )
     say()
     cpu = (gateway.user + gateway.system) / (tts.user + tts.system) * 2
-    say(f"CPU of the gateway for each second of the voice's, same streams: {cpu:.3f} s")
+    say(f"CPU time of the gateway per second of CPU time of tts: {cpu:.3f} s")
 
 
 if __name__ == "__main__":

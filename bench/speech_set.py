@@ -1,10 +1,10 @@
-"""Human speech with what was said: for tests and benchmarks of recognition, never for the wheel.
+"""This module fetches human speech with transcripts, for tests and benchmarks of recognition.
 
     python -m bench.speech_set
 
-fetches it, once, into the user's cache (`$XDG_CACHE_HOME/speech-fleet/speech-set`), and says what
-there is. It is taken from packages of Debian, which apt must know (on Debian or Ubuntu it does,
-after `apt-get update`):
+fetches it once into the user's cache (`$XDG_CACHE_HOME/speech-fleet/speech-set`) and prints its
+size. It comes from packages of Debian, which apt must know (on Debian or Ubuntu it does, after
+`apt-get update`), and is not part of the wheel:
 
 - `asterisk-core-sounds-en-g722`, transcripts in `asterisk-core-sounds-en`: prompts of a telephone
   system, one studio voice. © 2003-2010 Allison Smith and Digium, CC-BY-SA-3.0.
@@ -13,7 +13,7 @@ after `apt-get update`):
 
 Prompts of less than three words, and those whose transcript describes instead of quoting, are left
 out. The set has two halves, by a hash of the names: settings are chosen on the `tuning` half, and
-what is claimed is claimed of the half that was `held_out`.
+published figures are measured on the `held_out` half.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ TIMEOUT_S = 300
 
 
 class SpeechSetMissing(Exception):
-    """The set cannot be had here; the message says why."""
+    """The set cannot be fetched on this machine; the message says why."""
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A recording, mono at `SAMPLE_RATE_HZ`, and its words."""
+    """A clip is a mono recording at `SAMPLE_RATE_HZ` and its transcript."""
 
     name: str
     text: str
@@ -65,7 +65,7 @@ class Clip:
 
     @property
     def pcm(self) -> bytes:
-        """As s16le."""
+        """The recording as s16le."""
         return encode_s16le(self.samples)
 
     @property
@@ -74,7 +74,7 @@ class Clip:
 
 
 def load() -> list[Clip]:
-    """All clips, ordered by name; fetched if they are not in the cache.
+    """Load all clips, ordered by name; they are fetched if they are not in the cache.
 
     Raises `SpeechSetMissing`.
     """
@@ -84,17 +84,17 @@ def load() -> list[Clip]:
 
 
 def tuning(clips: Sequence[Clip]) -> list[Clip]:
-    """The half that settings may be chosen on."""
+    """Return the half that settings may be chosen on."""
     return [clip for clip in clips if not clip.held_out]
 
 
 def held_out(clips: Sequence[Clip]) -> list[Clip]:
-    """The half that no setting was chosen on."""
+    """Return the half that no setting was chosen on."""
     return [clip for clip in clips if clip.held_out]
 
 
 def joined(clips: Sequence[Clip], min_seconds: float, *, gap_s: float = 0.6) -> list[Clip]:
-    """Longer recordings, each made of clips one after another with a pause between them."""
+    """Make longer recordings of several clips with pauses between them."""
     gap = np.zeros(int(gap_s * SAMPLE_RATE_HZ), np.float32)
     made: list[Clip] = []
     parts: list[Clip] = []
@@ -109,7 +109,7 @@ def joined(clips: Sequence[Clip], min_seconds: float, *, gap_s: float = 0.6) -> 
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Over all of them, after Whisper's normalizer of English."""
+    """Return the word error rate of all texts, after Whisper's normalizer of English."""
     rate: float = jiwer.wer(
         [" ".join(words(r)) for r in references], [" ".join(words(h)) for h in hypotheses]
     )
@@ -164,8 +164,8 @@ def _fetch(scratch: Path) -> None:
     for program in ("apt-get", "dpkg-deb"):
         if not shutil.which(program):
             raise SpeechSetMissing(
-                f"The speech set comes in packages of Debian, and {program} is not here: run this "
-                "on Debian or Ubuntu."
+                f"The speech set comes in packages of Debian, and {program} is not installed: run "
+                "this on Debian or Ubuntu."
             )
     # As another user apt could not write here.
     download = ["apt-get", "-qq", "--option=APT::Sandbox::User=root", "download", *PACKAGES]

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine they ran on, medians, and a table."""
+"""This module holds what the benchmarks share: the machine they ran on, medians and tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """The processor, its cores, and the day: without these a figure says nothing."""
+    """Name the processor, its cores, the Python version and the date."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -30,7 +30,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value that `percent` of the values do not exceed (nearest rank)."""
+    """Return the value that `percent` of the values do not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 

@@ -1,10 +1,10 @@
-"""What streaming Tacotron2 gains over Coqui, measured on one voice in one run.
+"""This benchmark compares the streaming Tacotron2 engine with Coqui on one voice in one run.
 
-Coqui's own path, ours in float32 and ours in 8 bits speak the same texts (about 2, 7 and 20 s) in
-turns, each on one thread in a process of its own: time to first sound, real-time factor, CPU
-seconds, start to ready, peak memory. Then 1, 2, 4, 6, 8 speakers at once on all cores: who keeps
-ahead of real time. Weights are random (speed does not depend on them); every decode is ended
-at the text's length.
+Coqui, the engine in float32 and the engine in 8 bits speak the same texts (about 2, 7 and 20 s) in
+turns, each on one thread in a process of its own. Measured are time to first audio, real-time
+factor, CPU time, start to ready and peak memory; then 1, 2, 4, 6 and 8 utterances at once on all
+cores, and how many of them keep ahead of real time. The weights are random, since speed does not
+depend on them; every decode is ended at the text's length.
 
     python -m bench.tacotron [--rounds 3] [--json FILE]
 
@@ -36,7 +36,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=3, help="times that each text is spoken")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--voice", type=Path, help="keep the voice in this folder for another run")
     options = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -63,7 +63,7 @@ def _make_voice(root: Path) -> None:
 
 
 class Worker:
-    """A process that speaks as it is asked; see `bench.tacotron_worker`."""
+    """A worker is a process of `bench.tacotron_worker`."""
 
     def __init__(self, kind: str, root: Path) -> None:
         command = [sys.executable, "-W", "ignore", "-m", "bench.tacotron_worker"]
@@ -146,7 +146,7 @@ def _print(figures: dict[str, Any]) -> None:
     one, many = figures["one"], figures["many"]
     say(figures["machine"] + "\n")
     table(
-        ["", "first sound (2 / 7 / 20 s)", "RTF", "CPU of 7 s", "start to ready", "peak memory"],
+        ["", "first audio (2 / 7 / 20 s)", "RTF", "CPU of 7 s", "start to ready", "peak memory"],
         [
             [
                 kind,
@@ -165,19 +165,19 @@ def _print(figures: dict[str, Any]) -> None:
         if kind != "coqui":
             ours = row["7"]
             say(
-                f"{kind}, 7 s: first sound 1/{base['first_ms'] / ours['first_ms']:.1f} of Coqui's,"
+                f"{kind}, 7 s: first audio 1/{base['first_ms'] / ours['first_ms']:.1f} of Coqui's,"
                 f" CPU {ours['cpu_s'] / base['cpu_s']:.2f} of Coqui's"
             )
     say()
     table(
         [
-            "speakers",
-            "in time",
-            "audio a second",
-            "waited",
-            "first sound",
+            "utterances at once",
+            "in real time",
+            "audio per s",
+            "longest underrun",
+            "first audio",
             "cores",
-            "others' cores",
+            "cores of others",
         ],
         [
             [

@@ -1,9 +1,10 @@
-"""One kind of Tacotron2 in a process of its own, told over its standard input what to speak.
+"""This program runs one kind of Tacotron2 in a process of its own, for `bench.tacotron`.
 
     python -m bench.tacotron_worker KIND ROOT
 
-A question is a line of JSON: {"seconds": 7} is spoken once, {"speakers": 4, "seconds": 7} by so
-many at once; a line answers it. The first answer, unasked, is how long the start took.
+It reads requests from standard input, a line of JSON each: {"seconds": 7} is spoken once,
+{"speakers": 4, "seconds": 7} that many times at once. Each is answered with a line. The first line
+is written without a request and says how long the start took.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ TEXT = (
 NAME = "tts_models/en/random/tacotron2-DDC"
 
 Speak = Callable[[int], Iterator[NDArray[np.float32]]]
-"""Speaks for so many seconds, yielding sound as it is there."""
+"""Speaks for so many seconds and yields audio as soon as it is synthesized."""
 
 
 def main() -> None:
@@ -104,7 +105,7 @@ def _text(seconds: int) -> str:
 
 
 def _measure(speak: Speak, seconds: int) -> dict[str, Any]:
-    """One utterance: CPU and wall time to its first sound and to its end."""
+    """Speak one utterance; returns CPU and wall time to its first audio and to its end."""
     wall, cpu = time.perf_counter(), time.process_time()
     first_wall, first_cpu, samples = 0.0, 0.0, 0
     for part in speak(seconds):
@@ -123,10 +124,10 @@ def _measure(speak: Speak, seconds: int) -> dict[str, Any]:
 
 
 def _together(speak: Speak, count: int, seconds: int) -> dict[str, Any]:
-    """So many speakers at once.
+    """Speak several utterances at once.
 
-    One is in time if its player never waits after its first sound and all is made in the time that
-    it lasts, so that the next text could follow without a gap.
+    One is in real time if playback never waits after its first audio and synthesis takes no longer
+    than the audio lasts, so that the next text could follow without a gap.
     """
     barrier = threading.Barrier(count)
 
@@ -163,13 +164,16 @@ def _answer(figures: dict[str, Any]) -> None:
 
 
 def _memory() -> float:
-    """Peak resident memory of this process, MiB (`ru_maxrss` would begin with the parent's)."""
+    """Return the peak resident memory of this process in MiB.
+
+    `ru_maxrss` would start with the parent's.
+    """
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def _busy_s() -> float:
-    """CPU seconds that all processes of this machine have used."""
+    """Return the CPU seconds that all processes of this machine have used."""
     ticks = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     user, nice, system = (int(t) for t in ticks[:3])
     return (user + nice + system) / os.sysconf("SC_CLK_TCK")
