@@ -42,7 +42,7 @@ def router(service: RecognitionService) -> APIRouter:
         "/api/stt/bytes",
         summary="Raw PCM to text with times",
         response_class=Response,
-        responses=TRANSCRIPT | errors(*_ERRORS),
+        responses=TRANSCRIPT | errors(*_ERRORS, UndecodableAudio),
         openapi_extra=pcm_body(),
     )
     async def stt_bytes(request: Request, query: Annotated[SttQuery, Query()]) -> Response:

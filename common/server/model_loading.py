@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from common.logger import get_logger
 from common.server.lifecycle import Lifecycle
+from common.settings import SettingsError
 
 log = get_logger(__name__)
 
@@ -27,7 +28,8 @@ async def model_loaded_in_background(
 ) -> AsyncIterator[None]:
     """Run `load` in a thread, hand its model to `use`, and only then be ready; `stop` at the end.
 
-    A model that cannot be loaded ends the service: it says why and could never be ready.
+    A model that cannot be loaded ends the service, which could never become ready. If `load` raises
+    `SettingsError` (there is no such model, or it is not here), its sentence is all that is logged.
     """
 
     async def start() -> None:
@@ -35,6 +37,10 @@ async def model_loaded_in_background(
         lifecycle.loading(f"loading {name}")
         try:
             use(await asyncio.to_thread(load))
+        except SettingsError as error:
+            log.error("model.load_failed", model=name, error=str(error))
+            lifecycle.fail(str(error))
+            return
         except Exception as error:
             log.error("model.load_failed", model=name, exc_info=error)
             lifecycle.fail(f"{name} could not be loaded: {error}")

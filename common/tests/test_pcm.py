@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.audio.pcm import Chunker, PcmFormat, wav_header
-from common.errors import BadRequest, EmptyAudio
+from common.errors import BadRequest, EmptyAudio, UndecodableAudio
 
 
 def test_a_body_of_whole_frames_passes() -> None:
@@ -80,3 +80,11 @@ def test_wav_is_read_whole_by_common_readers_with_and_without_its_length(
     read: Callable[[bytes], bytes], data_bytes: int | None
 ) -> None:
     assert read(wav_header(16000, data_bytes) + PCM) == PCM
+
+
+def test_a_wav_file_is_not_taken_for_samples() -> None:
+    file = wav_header(16000, 4) + bytes(4)
+    for body in (file, file + b"1"):
+        with pytest.raises(UndecodableAudio, match="/api/stt/file"):
+            PcmFormat(16000).check(body)
+    PcmFormat(16000).check(b"RIFF")

@@ -69,7 +69,7 @@ def router(fleet: Fleet) -> APIRouter:
         STT_BYTES,
         summary="Raw PCM to text with times",
         response_class=Response,
-        responses=TRANSCRIPT | errors(*RELAYED, EmptyAudio, RecognitionFailed),
+        responses=TRANSCRIPT | errors(*RELAYED, EmptyAudio, UndecodableAudio, RecognitionFailed),
         openapi_extra=pcm_body(),
     )
     async def stt_bytes(request: Request, query: Annotated[SttQuery, Query()]) -> Response:
@@ -98,7 +98,8 @@ def router(fleet: Fleet) -> APIRouter:
         "/api/echo-bytes",
         summary="Speech to text to speech",
         response_class=Response,
-        responses=AUDIO | errors(*RELAYED, EmptyAudio, RecognitionFailed, SynthesisFailed),
+        responses=AUDIO
+        | errors(*RELAYED, EmptyAudio, UndecodableAudio, RecognitionFailed, SynthesisFailed),
         openapi_extra=pcm_body(),
     )
     async def echo_bytes(request: Request, query: Annotated[EchoQuery, Query()]) -> Response:

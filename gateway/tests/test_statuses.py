@@ -73,14 +73,16 @@ TABLE = {
         400: with_fields(SPEECH, colour="red"),
         413: with_fields(SPEECH, text="a" * 5001),
     },
-    "POST /api/stt/bytes": asked(PCM) | {400: PCM.but(body=b"odd"), 413: PCM.but(body=TOO_LARGE)},
+    "POST /api/stt/bytes": asked(PCM)
+    | {400: PCM.but(body=b"odd"), 413: PCM.but(body=TOO_LARGE), 415: FILE},
     "POST /api/stt/file": asked(FILE)
     | {
         400: FILE.but(query=(("colour", "red"),)),
         413: FILE.but(body=TOO_LARGE),
         415: FILE.but(body=b"no audio"),
     },
-    "POST /api/echo-bytes": asked(PCM) | {400: PCM.but(body=b"odd"), 413: PCM.but(body=TOO_LARGE)},
+    "POST /api/echo-bytes": asked(PCM)
+    | {400: PCM.but(body=b"odd"), 413: PCM.but(body=TOO_LARGE), 415: FILE},
     "POST /v1/audio/speech": asked(OPENAI_SPEECH)
     | {
         400: with_fields(OPENAI_SPEECH, instructions="Whisper."),

@@ -65,12 +65,26 @@ def test_a_port_in_use_is_said_with_what_to_do(tmp_path: Path) -> None:
     assert "GATEWAY_PORT" in ended.stderr
 
 
-def test_a_model_that_cannot_be_had_ends_the_service(tmp_path: Path) -> None:
-    ended = run("asr_service", tmp_path, ASR_MODEL="no-such-model", ASR_PORT="0", LOG_FORMAT="json")
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ("no-such-model", "tiny.en, tiny, base.en"),
+        ("base.en", "HF_HUB_OFFLINE=1 forbids a download"),
+        ("org/repository", "HF_HUB_OFFLINE=1 forbids a download"),
+    ],
+)
+def test_a_model_that_cannot_be_had_ends_the_service_with_a_sentence(
+    tmp_path: Path, model: str, named: str
+) -> None:
+    env = {"ASR_MODEL": model, "ASR_PORT": "0", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    ended = run("asr_service", tmp_path, LOG_FORMAT="json", **env)
     assert ended.returncode == 1
+    assert "Traceback" not in ended.stdout + ended.stderr
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     (failed,) = [e for e in events if e["event"] == "model.load_failed"]
-    assert "no-such-model" in failed["exception"]
+    assert failed["error"].startswith(f"ASR_MODEL='{model}' is neither")
+    assert named in failed["error"]
+    assert "exception" not in failed
 
 
 def test_a_misspelt_setting_is_reported_by_name(start_fleet: StartFleet) -> None:
