@@ -31,8 +31,8 @@ from common.protocol.recognition import (
     VerboseWord,
     wants_lines,
 )
-from common.server.disconnect import cancel_on_disconnect
-from common.server.request_id import current_request_id
+from common.server.request_log import current_request_id
+from common.server.requests import cancel_on_disconnect
 from common.server.streaming import AudioStream
 
 log = get_logger(__name__)

@@ -13,8 +13,7 @@ from asr_service.app.service import RecognitionService
 from asr_service.app.settings import AsrSettings
 from common.server.app import create_app
 from common.server.health import health_router
-from common.server.lifecycle import Lifecycle
-from common.server.model_loading import model_loaded_in_background
+from common.server.lifecycle import Lifecycle, model_loaded_in_background
 from common.settings import load_settings
 
 

@@ -25,10 +25,9 @@ from common.errors import (
 from common.protocol.catalogue import Models
 from common.protocol.messages import with_fields
 from common.protocol.recognition import SttFileQuery, SttQuery
-from common.server.body import read_body
+from common.server.error_boundary import refuse
 from common.server.openapi import TRANSCRIPT, errors, file_body, pcm_body
-from common.server.upload import uploaded
-from common.server.websocket import refuse
+from common.server.requests import read_body, uploaded
 
 _ERRORS = (BadRequest, EmptyAudio, TooLarge, RecognitionFailed, Busy, Loading, Draining)
 

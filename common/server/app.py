@@ -12,15 +12,17 @@ from starlette.middleware.cors import CORSMiddleware
 from common import __version__
 from common.errors import BadRequest, RateLimited, Unauthorized
 from common.logger import configure_logging, get_logger
-from common.server.access_log import AccessLogMiddleware
-from common.server.authentication import OPEN_PATHS, SECURITY_SCHEMES, KeyMiddleware
-from common.server.error_boundary import FaultBoundaryMiddleware
-from common.server.error_handlers import add_error_handlers
-from common.server.hosts import HostMiddleware
+from common.server.authentication import (
+    OPEN_PATHS,
+    SECURITY_SCHEMES,
+    HostMiddleware,
+    KeyMiddleware,
+    WebSocketOriginMiddleware,
+)
+from common.server.error_boundary import FaultBoundaryMiddleware, add_error_handlers
 from common.server.lifecycle import Lifecycle
 from common.server.openapi import describe_guards
-from common.server.origin import WebSocketOriginMiddleware
-from common.server.request_id import HEADER, RequestIdMiddleware
+from common.server.request_log import HEADER, AccessLogMiddleware, RequestIdMiddleware
 from common.settings import CommonSettings, unknown_variables
 
 log = get_logger(__name__)
@@ -59,9 +61,8 @@ def create_app(
         log.info("service.start", version=__version__)
         if settings.open_to_the_network and not keys:
             log.warning("keys.none", host=settings.host, meaning=NO_KEYS)
-        with lifecycle.take_signals():
-            async with run():
-                yield
+        async with lifecycle.drain_on_signals(), run():
+            yield
         log.info("service.stop")
 
     app = FastAPI(

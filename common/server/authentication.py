@@ -1,8 +1,10 @@
-"""Who asks: a key on every request but probes and documents, decided before anything is read.
+"""Decides who may ask: by key, by host name and by the origin of a page.
 
-Over HTTP the key comes as `Authorization: Bearer KEY` or `X-API-Key: KEY`. A browser can set
-neither on a WebSocket, so there it may also come as the subprotocol `key.KEY`, offered beside
-`speech`, or as `?token=KEY`; both are taken away here, before anybody else sees or logs them.
+Each request but probes and documents needs a key where there are keys; that is decided before
+anything of it is read. Over HTTP the key comes as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
+A browser can set neither on a WebSocket, so there it may also come as the subprotocol `key.KEY`,
+offered beside `speech`, or as `?token=KEY`; both are taken away here, before anybody else sees or
+logs them.
 """
 
 from __future__ import annotations
@@ -12,14 +14,13 @@ from urllib.parse import parse_qsl, urlencode
 
 import structlog
 from starlette.datastructures import Headers
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
-from common.errors import Unauthorized
+from common.errors import BadRequest, ForbiddenOrigin, Unauthorized
 from common.keys import Keys
 from common.logger import get_logger
-from common.server.error_handlers import error_response
-from common.server.websocket import refuse
+from common.server.error_boundary import answer_error
 
 log = get_logger(__name__)
 
@@ -41,7 +42,7 @@ SECURITY_SCHEMES = {
 
 
 class KeyMiddleware:
-    """Refuses with 401 whoever brings no key that is known; writes the holder's name to the log."""
+    """Refuses with 401 a request without a known key; adds the holder's name to its log events."""
 
     def __init__(self, app: ASGIApp, *, keys: Keys) -> None:
         self.app = app
@@ -63,10 +64,7 @@ class KeyMiddleware:
                 error = Unauthorized(
                     "This key is not known here." if given else "This server asks for a key."
                 )
-                if websocket:
-                    await refuse(WebSocket(scope, receive, send), error)
-                else:
-                    await error_response(error)(scope, receive, send)
+                await answer_error(error, scope, receive, send)
                 return
             scope = {**scope, CALLER: caller}
             structlog.contextvars.bind_contextvars(caller=caller)
@@ -112,3 +110,55 @@ def _choosing_subprotocol(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return choose
+
+
+class HostMiddleware:
+    """Refuses with 400 a request to a host that `ALLOWED_HOSTS` does not name.
+
+    `allowed` are names such as `speech.example` or `*.speech.example`.
+
+    Starlette's middleware decides; its own refusals would be plain text.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed: tuple[str, ...]) -> None:
+        self.app = app
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        let_in = False
+
+        async def note(*_: object) -> None:
+            nonlocal let_in
+            let_in = True
+
+        async def unsent(_: Message) -> None:
+            pass
+
+        decide = TrustedHostMiddleware(note, list(self._allowed), www_redirect=False)
+        await decide(scope, receive, unsent)
+        if let_in:
+            await self.app(scope, receive, send)
+            return
+        error = BadRequest(f"This server is not {Headers(scope=scope).get('Host')!r}.")
+        await answer_error(error, scope, receive, send)
+
+
+class WebSocketOriginMiddleware:
+    """Refuses a WebSocket of a page whose origin `CORS_ORIGINS` does not name.
+
+    Browsers open WebSockets across origins without asking, so CORS does not cover them. Programs
+    send no origin and pass. `allowed` are origins such as `https://app.example`.
+    """
+
+    def __init__(self, app: ASGIApp, *, allowed: tuple[str, ...]) -> None:
+        self.app = app
+        self._allowed = frozenset(allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            origin = Headers(scope=scope).get("Origin")
+            if origin is not None and origin not in self._allowed:
+                error = ForbiddenOrigin(f"Pages of {origin} may not use this server.")
+                await answer_error(error, scope, receive, send)
+                return
+        await self.app(scope, receive, send)

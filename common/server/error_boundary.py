@@ -1,7 +1,9 @@
-"""The last line: a fault that nobody foresaw becomes one log event and an honest answer.
+"""Turns each failure of a request or a session into an answer in the one shape of errors.
 
-`FaultBoundaryMiddleware` lies inside the middleware that sets ids and logs, so that the answer has
-its id and the log its status; `error_boundary` around each WebSocket that was accepted.
+`add_error_handlers` serves the errors that are foreseen. A fault that nobody foresaw becomes one
+log event and an `internal` error: over HTTP in `FaultBoundaryMiddleware`, which lies inside the
+middleware that sets ids and logs, so that the answer has its id and the log its status; in an
+accepted WebSocket in `error_boundary`.
 """
 
 from __future__ import annotations
@@ -9,15 +11,71 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from common.errors import Internal, SpeechError
+from common.errors import BadRequest, Internal, SpeechError, TooLarge, error_body, in_words
 from common.logger import get_logger
-from common.server.error_handlers import error_response
-from common.server.websocket import close_with_error, refuse
+from common.server.request_log import current_request_id
+from common.server.requests import LingeringResponse
+from common.server.websocket import close_with_error
 
 log = get_logger(__name__)
+
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+CLIENT_LEFT = 499
+"""What the log says of a request whose client left before its answer (nginx's habit)."""
+
+
+def error_response(error: SpeechError) -> JSONResponse:
+    """The HTTP answer that says `error`."""
+    kind = LingeringResponse if isinstance(error, TooLarge) else JSONResponse
+    return kind(
+        error.body(current_request_id()), status_code=error.http_status, headers=error.headers()
+    )
+
+
+async def answer_error(error: SpeechError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Refuse an HTTP request, or a WebSocket that was not accepted yet, with `error`."""
+    if scope["type"] == "websocket":
+        await refuse(WebSocket(scope, receive, send), error)
+    else:
+        await error_response(error)(scope, receive, send)
+
+
+async def refuse(websocket: WebSocket, error: SpeechError) -> None:
+    """Answer a WebSocket that was not accepted yet with the HTTP status of `error`."""
+    log.info("websocket.refused", code=error.code)
+    await websocket.send_denial_response(error_response(error))
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Give every failure of `app` the one JSON shape."""
+
+    @app.exception_handler(SpeechError)
+    async def speech_error(_: Request, error: SpeechError) -> Response:
+        log.info("request.refused", code=error.code, status=error.http_status)
+        return error_response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return await speech_error(request, BadRequest(in_words(error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(_: Request, error: HTTPException) -> Response:
+        code = _HTTP_CODES.get(error.status_code, "bad_request")
+        body = error_body(code, str(error.detail), current_request_id())
+        return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def client_left(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_LEFT)
+
 
 FAULT = "Something went wrong on our side; the log has details."
 
@@ -44,28 +102,22 @@ class FaultBoundaryMiddleware:
         except Exception as error:
             log.error("request.failed", exc_info=error)
             if not begun:
-                await self._answer(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await refuse(WebSocket(scope, receive, send), Internal(FAULT))
-        else:
-            await error_response(Internal(FAULT))(scope, receive, send)
+                await answer_error(Internal(FAULT), scope, receive, send)
 
 
 @asynccontextmanager
 async def error_boundary(websocket: WebSocket, *, session: bool) -> AsyncIterator[None]:
-    """The boundary of an accepted WebSocket: what is raised within ends it, and its client is told.
+    """Close an accepted WebSocket with the error that is raised within.
 
     `session` as in `close_with_error`.
     """
     try:
         yield
     except WebSocketDisconnect:
-        log.debug("session.left")
+        log.debug("session.disconnected")
     except SpeechError as error:
-        log.info("session.error", code=error.code)
+        log.info("session.failed", code=error.code)
         await close_with_error(websocket, error, session=session)
     except Exception as error:
-        log.error("session.failed", exc_info=error)
+        log.error("session.crashed", exc_info=error)
         await close_with_error(websocket, Internal(FAULT), session=session)

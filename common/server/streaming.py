@@ -1,4 +1,4 @@
-"""A streamed body that is either whole or visibly broken off, and that stops with its client."""
+"""Streams a body that is either whole or visibly aborted, and that stops with its client."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from common.errors import SpeechError
 from common.logger import get_logger
-from common.server.disconnect import until_disconnect
+from common.server.requests import until_disconnect
 
 log = get_logger(__name__)
 
@@ -65,7 +65,7 @@ class AudioStream(Response):
                 async for chunk in self._chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except SpeechError as error:
-                log.warning("stream.broken_off", code=error.code, error=error.message)
+                log.warning("stream.aborted", code=error.code, error=error.message)
             except Exception as error:
                 log.error("stream.failed", exc_info=error)
             else:

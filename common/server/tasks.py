@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from typing import Any
+
+import anyio
 
 
 async def until_first(*works: Coroutine[Any, Any, object]) -> None:
     """Run all; when the first returns or raises, cancel the others and do as it did.
 
-    Of several that end together, what is named first here counts.
+    Of several that end together, the one that is named first here counts. What the others raise
+    while they are cancelled is dropped.
     """
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        next(task for task in tasks if task in done).result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        # What the others raise meanwhile, and a second one that is done, has no reader any more.
-        await asyncio.gather(*tasks, return_exceptions=True)
+    ended: dict[int, Exception | None] = {}
+    first = anyio.Event()
+
+    async def run(place: int, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - raised below; the group would wrap it
+            ended.setdefault(place, error)
+        else:
+            ended.setdefault(place, None)
+        finally:
+            first.set()
+
+    async with anyio.create_task_group() as tasks:
+        for place, work in enumerate(works):
+            tasks.start_soon(run, place, work)
+        await first.wait()
+        counts = min(ended, default=None)
+        tasks.cancel_scope.cancel()
+    error = None if counts is None else ended[counts]
+    if error is not None:
+        raise error

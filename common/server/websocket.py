@@ -1,17 +1,19 @@
-"""The ends of a WebSocket: refused before it began, closed in order, or broken off by an error.
+"""Writes to a WebSocket and closes it, each with a deadline.
 
-A client that reads nothing any more takes no close frame either, so none of these waits for long.
+A slow reader takes no close frame either, so nothing here waits for one for long.
 """
 
 from __future__ import annotations
+
+import time
 
 import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from common.errors import SpeechError
 from common.logger import get_logger
-from common.server.error_handlers import error_response
-from common.server.request_id import current_request_id
+from common.protocol.session import Failure, Frame
+from common.server.request_log import current_request_id
 
 log = get_logger(__name__)
 
@@ -19,16 +21,10 @@ NORMAL, GOING_AWAY, NO_STATUS, SERVICE_RESTART = 1000, 1001, 1005, 1012
 _CLOSE_TIMEOUT_S = 1.0
 
 
-async def refuse(websocket: WebSocket, error: SpeechError) -> None:
-    """Answer a WebSocket that was not accepted yet with the HTTP status of `error`."""
-    log.info("ws.refused", code=error.code)
-    await websocket.send_denial_response(error_response(error))
-
-
 async def close_with_error(
     websocket: WebSocket, error: SpeechError, *, session: bool = False
 ) -> None:
-    """Tell a client what went wrong, and close with the code of `error`.
+    """Send `error` as a frame and close with its code.
 
     In a session, where other errors are not, this one is marked as `fatal`.
     """
@@ -48,7 +44,56 @@ async def close(
                 await websocket.send_json(last_words)
             await websocket.close(code, reason=reason)
     except WebSocketDisconnect:
-        log.debug("ws.gone_before_close")
+        log.debug("websocket.disconnected")
     except TimeoutError:
         # The server drops the connection when the session returns.
-        log.info("ws.reads_nothing", close_code=code, reason=reason)
+        log.info("websocket.close_timed_out", close_code=code, reason=reason)
+
+
+class WebSocketSender:
+    """The writing side of a WebSocket, which several tasks share: a frame at a time.
+
+    A sender waits while the client is slow: that is the back-pressure. `watch` ends the session of
+    a client that reads nothing at all.
+    """
+
+    def __init__(self, websocket: WebSocket, idle_timeout_s: float) -> None:
+        self._websocket = websocket
+        self._idle_timeout_s = idle_timeout_s
+        self._writing = anyio.Lock(fast_acquire=True)
+        self._sending_since: float | None = None
+
+    async def send(self, frame: str | bytes | Frame) -> None:
+        """Send audio, a text frame or a message, after the frames that wait already."""
+        if isinstance(frame, Frame):
+            frame = frame.frame()
+        kind = "bytes" if isinstance(frame, bytes) else "text"
+        async with self._writing:
+            self._sending_since = time.monotonic()
+            await self._websocket.send({"type": "websocket.send", kind: frame})
+            self._sending_since = None
+
+    send_message = send
+
+    async def send_error(self, error: SpeechError, *, of: str | None = None) -> None:
+        """Send an error that does not end the session; `of` is the utterance that it is about."""
+        log.info("session.error_sent", code=error.code)
+        await self.send(Failure.of(error, current_request_id(), of=of))
+
+    async def close_with_error(self, error: SpeechError, *, session: bool = True) -> None:
+        """Send an error that ends the session, and close with its code."""
+        await close_with_error(self._websocket, error, session=session)
+
+    async def watch(self) -> None:
+        """Return when the client has not taken a frame for the idle time.
+
+        One task serves the whole session, since a timer for each frame would cost as much as the
+        frame.
+        """
+        idle_s = self._idle_timeout_s
+        while True:
+            await anyio.sleep(idle_s / 4)
+            since = self._sending_since
+            if since is not None and time.monotonic() - since > idle_s:
+                log.info("session.write_timed_out", idle_s=idle_s)
+                return

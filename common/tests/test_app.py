@@ -19,13 +19,12 @@ from websockets.exceptions import InvalidStatus
 
 from common.errors import Busy, SynthesisFailed
 from common.server.app import create_app
-from common.server.body import read_body
-from common.server.disconnect import cancel_on_disconnect
+from common.server.error_boundary import refuse
 from common.server.health import health_router
 from common.server.lifecycle import Lifecycle
-from common.server.request_id import current_request_id
+from common.server.request_log import current_request_id
+from common.server.requests import cancel_on_disconnect, read_body
 from common.server.streaming import AudioStream
-from common.server.websocket import refuse
 from common.settings import CommonSettings
 from tests.support.server import Served, served
 from tests.support.wire import open_ws

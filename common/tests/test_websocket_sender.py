@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketState
 
-from common.server.websocket_sender import WebSocketSender
+from common.server.websocket import WebSocketSender
 
 
 def client_that_takes(frames: int, taken: list[Any]) -> WebSocketSender:

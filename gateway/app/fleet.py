@@ -22,9 +22,8 @@ from common.errors import (
 )
 from common.protocol.recognition import NDJSON, ListeningOptions
 from common.server.admission import Admission
-from common.server.body import read_body
-from common.server.disconnect import cancel_on_disconnect
 from common.server.lifecycle import Lifecycle
+from common.server.requests import cancel_on_disconnect, read_body
 from common.server.streaming import AudioStream
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams import OCTETS, Upstream, passed_headers

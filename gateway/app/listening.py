@@ -17,8 +17,8 @@ from common.errors import (
     UndecodableAudio,
 )
 from common.protocol.recognition import EchoQuery, SttFileQuery, SttQuery, wants_lines
-from common.server.disconnect import cancel_on_disconnect
 from common.server.openapi import AUDIO, TRANSCRIPT, errors, file_body, pcm_body
+from common.server.requests import cancel_on_disconnect
 from common.server.streaming import AudioStream
 from gateway.app import echo, transcripts
 from gateway.app.fleet import RELAYED, Audio, Fleet, streamed

@@ -15,8 +15,7 @@ from starlette.websockets import WebSocket
 from common.errors import RateLimited
 from common.logger import get_logger
 from common.server.authentication import CALLER
-from common.server.error_handlers import error_response
-from common.server.websocket import refuse
+from common.server.error_boundary import error_response, refuse
 
 if TYPE_CHECKING:
     from limits import RateLimitItemPerMinute

@@ -10,8 +10,8 @@ from fastapi.responses import Response
 
 from common.errors import EmptyText, SpeechError, SynthesisFailed
 from common.protocol.speech import SpeechBody
+from common.server.error_boundary import refuse
 from common.server.openapi import AUDIO, errors, json_body
-from common.server.websocket import refuse
 from gateway.app.fleet import RELAYED, Fleet, streamed
 from gateway.app.in_flight import InFlightTracker, SpeechInFlightTracker
 from gateway.app.relay import Relay

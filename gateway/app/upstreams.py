@@ -15,7 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from common.errors import UpstreamFailed, UpstreamTimeout
-from common.server.request_id import HEADER, current_request_id
+from common.server.request_log import HEADER, current_request_id
 from gateway.app.replicas import UNREACHABLE, Replica, Replicas, Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
 

@@ -35,10 +35,16 @@ from common.protocol.messages import parse_json_object
 from common.protocol.session import Cancel, Close, GoAway, Ping, Ready, Speak
 from common.server.error_boundary import FAULT
 from common.server.lifecycle import Lifecycle
-from common.server.request_id import adopt, current_request_id
+from common.server.request_log import adopt, current_request_id
 from common.server.tasks import until_first
-from common.server.websocket import GOING_AWAY, NORMAL, SERVICE_RESTART, close, close_with_error
-from common.server.websocket_sender import WebSocketSender
+from common.server.websocket import (
+    GOING_AWAY,
+    NORMAL,
+    SERVICE_RESTART,
+    WebSocketSender,
+    close,
+    close_with_error,
+)
 from gateway.app.in_flight import SpeechInFlightTracker
 from gateway.app.settings import GatewaySettings
 from gateway.app.watched import Closed, UpstreamSocket

@@ -6,8 +6,7 @@ from fastapi import FastAPI
 
 from common.server.app import create_app
 from common.server.health import health_router
-from common.server.lifecycle import Lifecycle
-from common.server.model_loading import model_loaded_in_background
+from common.server.lifecycle import Lifecycle, model_loaded_in_background
 from common.settings import load_settings
 from tts_service.app import engines, routes
 from tts_service.app.engines import Load

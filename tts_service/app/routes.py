@@ -22,11 +22,10 @@ from common.errors import (
 from common.protocol.catalogue import Voices
 from common.protocol.messages import parse_json_object, validate
 from common.protocol.speech import SpeechBody
-from common.server.body import read_body
-from common.server.disconnect import cancel_on_disconnect
+from common.server.error_boundary import refuse
 from common.server.openapi import AUDIO, errors, json_body
+from common.server.requests import cancel_on_disconnect, read_body
 from common.server.streaming import AudioStream
-from common.server.websocket import refuse
 from tts_service.app.encoders import compressed, encode
 from tts_service.app.service import SpeechService
 from tts_service.app.session import converse

@@ -40,9 +40,8 @@ from common.protocol.live import (
 from common.protocol.messages import parse_json_object
 from common.protocol.session import GoAway
 from common.server.error_boundary import error_boundary
-from common.server.request_id import adopt, current_request_id
-from common.server.websocket import GOING_AWAY, NORMAL, close
-from common.server.websocket_sender import WebSocketSender
+from common.server.request_log import adopt, current_request_id
+from common.server.websocket import GOING_AWAY, NORMAL, WebSocketSender, close
 
 log = get_logger(__name__)
 

@@ -26,7 +26,7 @@ from common.errors import (
 from common.protocol.messages import validate
 from common.protocol.recognition import Segment, SttFileQuery, Transcript, VerboseTranscript
 from common.server.openapi import Responses
-from common.server.upload import uploaded
+from common.server.requests import uploaded
 from gateway.app.fleet import RELAYED, Audio, Fleet, streamed
 from gateway.app.listening import STT_FILE
 from gateway.app.openai.documents import form, refusals

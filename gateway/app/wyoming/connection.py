@@ -26,7 +26,7 @@ from wyoming.tts import (
 from common.errors import BadRequest, Internal, SpeechError
 from common.logger import get_logger
 from common.server.error_boundary import FAULT
-from common.server.request_id import adopt
+from common.server.request_log import adopt
 from gateway.app.catalogue import Catalogue
 from gateway.app.fleet import Fleet
 from gateway.app.upstreams import UpstreamAnswer

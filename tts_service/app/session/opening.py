@@ -8,7 +8,7 @@ from typing import Any
 
 from common.protocol.messages import validate
 from common.protocol.session import Audio, Limits, Ready, Start
-from common.server.request_id import adopt, current_request_id
+from common.server.request_log import adopt, current_request_id
 from tts_service.app.settings import TtsSettings
 from tts_service.app.utterance import SpeechOptions
 

@@ -10,8 +10,7 @@ from fastapi import WebSocket
 
 from common.logger import get_logger
 from common.protocol.session import End
-from common.server.websocket import close
-from common.server.websocket_sender import WebSocketSender
+from common.server.websocket import WebSocketSender, close
 from tts_service.app.session.effects import Audio, Hangup, Send
 
 log = get_logger(__name__)

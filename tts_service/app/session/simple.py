@@ -19,8 +19,7 @@ from common.logger import get_logger, text_field
 from common.protocol.speech import END, parse_speak_request
 from common.server.error_boundary import error_boundary
 from common.server.tasks import until_first
-from common.server.websocket import GOING_AWAY, close
-from common.server.websocket_sender import WebSocketSender
+from common.server.websocket import GOING_AWAY, WebSocketSender, close
 from tts_service.app.service import SpeechService
 from tts_service.app.utterance import SpeechOptions
 

@@ -1,8 +1,12 @@
-"""One id through the fleet: `X-Request-ID` in, out, upstream, and in every log line."""
+"""Names each request by an id, and logs it when it ends.
+
+One id goes through the fleet: `X-Request-ID` in, out, upstream, and in every log line.
+"""
 
 from __future__ import annotations
 
 import re
+import time
 import uuid
 from contextvars import ContextVar
 
@@ -10,7 +14,10 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from common.logger import get_logger
 from common.protocol.messages import SANE
+
+log = get_logger(__name__)
 
 HEADER = "X-Request-ID"
 
@@ -55,3 +62,46 @@ class RequestIdMiddleware:
             await send(message)
 
         await self.app(scope, receive, send_with_id)
+
+
+log = get_logger(__name__)
+
+_PROBES = {"/healthz", "/readyz"}
+
+
+class AccessLogMiddleware:
+    """Logs `http.request` or `ws.session` with path, status or close code, and duration.
+
+    Probes are logged at debug level: they come every few seconds and say nothing.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        outcome: dict[str, int] = {}
+
+        async def watch(message: Message) -> None:
+            kind = message["type"]
+            if kind in ("http.response.start", "websocket.http.response.start"):
+                outcome["status"] = message["status"]
+            elif kind == "websocket.close":
+                outcome["close_code"] = message.get("code", 1000)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        finally:
+            event = "http.request" if scope["type"] == "http" else "ws.session"
+            level = log.debug if scope["path"] in _PROBES else log.info
+            level(
+                event,
+                method=scope.get("method", "GET"),
+                path=scope["path"],
+                duration_ms=round((time.perf_counter() - started) * 1000, 1),
+                **outcome,
+            )
