@@ -57,9 +57,9 @@ class Fleet:
         settings = GatewaySettings(
             gateway_tts_url=f"http://tts:{self.port}",
             gateway_asr_url=misbehaving.closed_port(),
-            gateway_connect_timeout_s=0.5,
-            gateway_first_byte_timeout_s=0.5,
-            gateway_stall_timeout_s=0.2,
+            gateway_connect_timeout_s=1,
+            gateway_first_byte_timeout_s=1,
+            gateway_stall_timeout_s=0.5,
         )
 
         async def resolve(host: str, port: int) -> list[str]:

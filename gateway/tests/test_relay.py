@@ -124,20 +124,20 @@ def test_an_idle_session_of_the_service_ends_with_its_code_and_reason(
 
 
 def test_a_quiet_session_is_kept_while_the_service_lives(serve: Serve) -> None:
-    at = serve(gateway_stall_timeout_s=0.05)
+    at = serve(gateway_stall_timeout_s=0.3)
     with open_ws(f"{at.ws}/ws/tts") as ws:
-        time.sleep(0.5)
+        time.sleep(1.2)
         assert speak(ws, "Hello").closing == '{"type":"end"}'
 
 
 def test_a_reader_that_sleeps_is_waited_for_and_then_served(
     serve: Serve, voice: FakeVoice, tts: Served
 ) -> None:
-    at = serve(gateway_stall_timeout_s=0.05)
+    at = serve(gateway_stall_timeout_s=0.3)
     with open_ws(f"{at.ws}/ws/tts", max_queue=1) as ws:
         ws.send(json.dumps({"text": "A sentence of words. " * 230}))
         ws.recv(10)
-        time.sleep(1.0)
+        time.sleep(1.2)
         assert read_utterance(ws).closing == '{"type":"end"}'
 
 

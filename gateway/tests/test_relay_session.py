@@ -92,12 +92,12 @@ def test_errors_and_pings_are_relayed_and_are_no_work(serve: Serve) -> None:
 def test_a_quiet_session_is_kept_and_an_idle_one_ends_as_the_service_says(
     serve: Serve, tts: Served
 ) -> None:
-    at = serve(gateway_stall_timeout_s=0.05)
-    object.__setattr__(tts.app.state.settings, "idle_timeout_s", 0.5)
+    at = serve(gateway_stall_timeout_s=0.3)
+    object.__setattr__(tts.app.state.settings, "idle_timeout_s", 1.0)
     with open_session(at.ws) as session:
         session.send("text", "u1", text="Hello and")
         assert session.read_until("end")["reason"] == "cancelled"
-        assert close_of(session.ws) == (1001, "idle for 0.5 s")
+        assert close_of(session.ws) == (1001, "idle for 1 s")
 
 
 def test_the_goaway_of_the_service_and_its_close_are_relayed(

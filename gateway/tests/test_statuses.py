@@ -120,8 +120,8 @@ def gateways() -> Iterator[dict[str, str]]:
                 gateway_tts_url=tts,
                 gateway_asr_url=asr,
                 gateway_max_body_bytes=MAX_BODY_BYTES,
-                gateway_first_byte_timeout_s=0.2,
-                gateway_recognition_timeout_s=0.2,
+                gateway_first_byte_timeout_s=1,
+                gateway_recognition_timeout_s=1,
                 gateway_key_requests_per_minute=per_minute,
                 **GUARDS,
             )

@@ -201,7 +201,7 @@ def test_an_idle_session_is_closed_with_its_reason(serve: Serve) -> None:
 
 
 def test_a_session_ends_at_its_length_limit_after_what_it_is_saying(serve: Serve) -> None:
-    at = serve(max_session_s=0.2)
+    at = serve(max_session_s=1)
     with open_ws(f"{at.ws}/ws/tts") as ws:
         assert speak(ws, "Hello world").closing == '{"type":"end"}'
         assert close_of(ws) == (1001, "session length limit")
