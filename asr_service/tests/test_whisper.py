@@ -21,8 +21,9 @@ from common.errors import UndecodableAudio
 from common.protocol.recognition import Transcript
 from common.settings import SettingsError
 from deploy.local.words import words
+from tests.support.speaking import speech_of
 from tts_service.app.engines.hibari import HibariEngine
-from tts_service.app.utterance import SpeechOptions, utter
+from tts_service.app.utterance import SpeechOptions
 
 
 @dataclass
@@ -142,7 +143,7 @@ def voice() -> HibariEngine:
 def test_a_snippet_of_speech_is_no_text(
     whisper: WhisperEngine, voice: HibariEngine, seconds: float
 ) -> None:
-    pcm = b"".join(utter(voice, "Banana", SpeechOptions(RATE)))
+    pcm = speech_of(voice, "Banana", SpeechOptions(RATE))
     spoken = len(pcm) // 2 & ~1
     result = recognize(whisper, pcm[spoken : spoken + 2 * int(seconds * RATE)], PcmFormat(RATE))
     assert result.text == ""
@@ -163,7 +164,7 @@ def test_words_are_heard_at_every_rate_and_in_stereo(
     whisper: WhisperEngine, voice: HibariEngine, rate: int, channels: int
 ) -> None:
     text = "The garden gate was open when we came home."
-    mono = np.frombuffer(b"".join(utter(voice, text, SpeechOptions(rate))), "<i2")
+    mono = np.frombuffer(speech_of(voice, text, SpeechOptions(rate)), "<i2")
     body = np.repeat(mono, channels).tobytes()
     result = recognize(whisper, body, PcmFormat(rate, channels))
     assert words(result.text) == words(text)

@@ -7,8 +7,9 @@ import pytest
 
 from asr_service.app.windows import PADDING_S, PIECE_S, Span, frames_to_encode, pieces
 from common.audio.samples import Samples, decode_s16le
+from tests.support.speaking import speech_of
 from tts_service.app.engines.hibari import HibariEngine
-from tts_service.app.utterance import SpeechOptions, utter
+from tts_service.app.utterance import SpeechOptions
 
 RATE = 16000
 
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.models
 @pytest.fixture(scope="module")
 def sentence() -> Samples:
     voice = HibariEngine("hibari/heart", max_parallel=1)
-    pcm = b"".join(utter(voice, "The garden gate was open.", SpeechOptions(RATE)))
+    pcm = speech_of(voice, "The garden gate was open.", SpeechOptions(RATE))
     return decode_s16le(pcm, 1)
 
 
@@ -78,7 +79,7 @@ def test_without_vad_the_pieces_are_the_whole_recording(sentence: Samples) -> No
 def test_speech_without_a_pause_is_cut_nevertheless() -> None:
     voice = HibariEngine("hibari/heart", max_parallel=1)
     text = "and one and two and three and four and five and six and seven and eight " * 4
-    pcm = b"".join(utter(voice, text.strip(), SpeechOptions(RATE)))
+    pcm = speech_of(voice, text.strip(), SpeechOptions(RATE))
     found = cut(decode_s16le(pcm, 1))
     assert all(spans[-1][1] - spans[0][0] <= PIECE_S * RATE for spans in found)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from common.audio.pcm import SampleRateHz, SpeechFormat
 from common.errors import BadRequest
-from common.protocol.messages import Message, Text, parse_json_object, validate
+from common.protocol.messages import Message, Text, validate
 
 END = '{"type":"end"}'
 
@@ -57,9 +57,8 @@ class SpeechBody(Message):
     )
 
 
-def parse_speak_request(frame: str) -> SpeakRequest:
-    """A message of the simple mode. Raises `NotJson` or `BadRequest`."""
-    value = parse_json_object(frame)
+def parse_speak_request(value: dict[str, Any]) -> SpeakRequest:
+    """A message of the simple mode. Raises `BadRequest`."""
     if value.get("type") == "start":
         raise BadRequest("A session is opened by the first message of a socket, and by no other.")
     return validate(SpeakRequest, value)

@@ -41,14 +41,36 @@ class Admission:
                 retry_after_s=self._retry_after_s,
             )
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[float]:
-        """Hold a slot; yields how long it was waited for, in ms. Raises `Busy` at once if full."""
+    async def acquire(self) -> float:
+        """Take a slot; returns how long it was waited for, in ms. Raises `Busy` at once if full.
+
+        To be followed by `leave` and `release`, each once: a slot may be needed a little longer
+        than whoever asked for it is there, for example until a thread has let go of a model.
+        """
         self.check()
         arrived = time.perf_counter()
         self._present += 1
         try:
-            async with self._semaphore:
-                yield (time.perf_counter() - arrived) * 1000
-        finally:
+            await self._semaphore.acquire()
+        except BaseException:
             self._present -= 1
+            raise
+        return (time.perf_counter() - arrived) * 1000
+
+    def leave(self) -> None:
+        """One less is present: another may come and wait for the slot."""
+        self._present -= 1
+
+    def release(self) -> None:
+        """The slot is free. Call it on the event loop."""
+        self._semaphore.release()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[float]:
+        """Hold a slot; yields how long it was waited for, in ms. Raises `Busy` at once if full."""
+        waited_ms = await self.acquire()
+        try:
+            yield waited_ms
+        finally:
+            self.leave()
+            self.release()

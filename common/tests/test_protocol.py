@@ -3,21 +3,26 @@
 import pytest
 
 from common.errors import BadRequest, NotJson
-from common.protocol.speech import END, parse_speak_request
+from common.protocol.messages import parse_json_object
+from common.protocol.speech import END, SpeakRequest, parse_speak_request
+
+
+def request(frame: str) -> SpeakRequest:
+    return parse_speak_request(parse_json_object(frame))
 
 
 def test_text_is_spoken_as_it_is() -> None:
-    assert parse_speak_request('{"text": "Hello  world"}').spoken == "Hello  world"
+    assert request('{"text": "Hello  world"}').spoken == "Hello  world"
 
 
 def test_segments_are_joined_by_spaces_and_may_carry_the_times_of_recognition() -> None:
     frame = '{"segments": [{"text": "Hello", "start_ms": 0, "end_ms": 9}, {"text": "world"}]}'
-    assert parse_speak_request(frame).spoken == "Hello world"
+    assert request(frame).spoken == "Hello world"
 
 
 @pytest.mark.parametrize("frame", ["{}", '{"segments": []}', '{"text": null}', '{"text": ""}'])
 def test_a_message_without_text_says_nothing(frame: str) -> None:
-    assert parse_speak_request(frame).spoken == ""
+    assert request(frame).spoken == ""
 
 
 @pytest.mark.parametrize(
@@ -26,13 +31,13 @@ def test_a_message_without_text_says_nothing(frame: str) -> None:
 )
 def test_what_is_not_json_is_told_apart(frame: str) -> None:
     with pytest.raises(NotJson):
-        parse_speak_request(frame)
+        request(frame)
 
 
 @pytest.mark.parametrize("frame", ["[]", "1", '"text"', "null", "NaN"])
 def test_json_that_is_no_object_is_a_bad_request(frame: str) -> None:
     with pytest.raises(BadRequest) as error:
-        parse_speak_request(frame)
+        request(frame)
     assert error.value.close_code == 1003
 
 
@@ -49,12 +54,12 @@ def test_json_that_is_no_object_is_a_bad_request(frame: str) -> None:
 )
 def test_a_field_that_cannot_be_honoured_is_named(frame: str, named: str) -> None:
     with pytest.raises(BadRequest, match=named):
-        parse_speak_request(frame)
+        request(frame)
 
 
 def test_half_a_character_becomes_the_replacement_character() -> None:
-    assert parse_speak_request('{"text": "a\\ud83d b"}').spoken == "a\N{REPLACEMENT CHARACTER} b"
-    assert parse_speak_request('{"text": "\\ud83d\\ude00"}').spoken == "😀"
+    assert request('{"text": "a\\ud83d b"}').spoken == "a\N{REPLACEMENT CHARACTER} b"
+    assert request('{"text": "\\ud83d\\ude00"}').spoken == "😀"
 
 
 def test_the_end_is_these_bytes() -> None:

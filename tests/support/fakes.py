@@ -16,7 +16,12 @@ from asr_service.app.engine import (
 )
 from common.audio.samples import Samples
 from common.protocol.recognition import Segment, Word
-from tts_service.app.engines.base import NOBODY, Listener, Notice, SynthesisError
+from tts_service.app.engines.base import (
+    UNATTENDED,
+    SynthesisContext,
+    SynthesisError,
+    SynthesisWarning,
+)
 
 SAMPLES_PER_CHARACTER = 800
 """Of the fake voice at 16 kHz: 50 ms a character."""
@@ -36,8 +41,8 @@ def audio_ms(text: str) -> int:
 class FakeVoice:
     """Speaks each piece as a constant whose height tells the text, 10 characters a step.
 
-    Text that holds `FAIL` fails after a step, `BABBLE` brings a notice 100 ms into it. While `gate`
-    is cleared, no step returns.
+    Text that holds `FAIL` fails after a step; `BABBLE` brings a warning 100 ms into it. While
+    `gate` is cleared, no step returns.
     """
 
     name: str = "fake"
@@ -62,11 +67,11 @@ class FakeVoice:
         speed: float,
         opens: bool,
         closes: bool,
-        listener: Listener = NOBODY,
+        context: SynthesisContext = UNATTENDED,
     ) -> Generator[Samples, None, None]:
         self.open_generators += 1
         if "BABBLE" in text:
-            listener.notice(Notice("stalled", "The fake voice was told to babble.", 1600))
+            context.warn(SynthesisWarning("stalled", "The fake voice was told to babble.", 1600))
         try:
             for start in range(0, len(text), 10):
                 self.gate.wait()

@@ -1,8 +1,8 @@
-"""The doors of tts_service: `/ws/tts`, `POST /api/tts` and `GET /api/voices`."""
+"""The endpoints of tts_service: `/ws/tts`, `POST /api/tts` and `GET /api/voices`."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
 
 from fastapi import APIRouter, Request, WebSocket
@@ -28,8 +28,9 @@ from common.server.requests import cancel_on_disconnect, read_body
 from common.server.streaming import AudioStream
 from tts_service.app.encoders import compressed, encode
 from tts_service.app.service import SpeechService
-from tts_service.app.session import converse
-from tts_service.app.utterance import SpeechOptions
+from tts_service.app.session import serve_session
+from tts_service.app.text import TextStream
+from tts_service.app.utterance import SpeechEvent, SpeechOptions
 
 
 def router(service: SpeechService) -> APIRouter:
@@ -44,7 +45,7 @@ def router(service: SpeechService) -> APIRouter:
             return
         rate = str(service.settings.tts_sr).encode()
         await websocket.accept(headers=[(b"x-sample-rate", rate), (b"x-channels", b"1")])
-        await converse(websocket, service)
+        await serve_session(websocket, service)
 
     @routes.post(
         "/api/tts",
@@ -65,18 +66,21 @@ def router(service: SpeechService) -> APIRouter:
         )
         codec = compressed(body.format, options.sample_rate_hz)
         async with AsyncExitStack() as held:
-            speaking = held.enter_async_context(service.speak(body.text, options))
-            stream: AsyncIterator[bytes] = await cancel_on_disconnect(request, speaking)
+            service.check_text(body.text)
+            held.enter_context(service.lifecycle.work())
+            text = TextStream.whole(body.text)
+            speaking = held.enter_async_context(service.speak(text, options))
+            stream = _audio(await cancel_on_disconnect(request, speaking))
+            held.push_async_callback(stream.aclose)
             if codec is not None:
-                encoded = encode(stream, codec, options.sample_rate_hz)
-                held.push_async_callback(encoded.aclose)
-                stream = encoded
+                stream = encode(stream, codec, options.sample_rate_hz)
+                held.push_async_callback(stream.aclose)
             # The first audio is awaited before the status is sent, so that what fails early fails
             # with a status of its own.
             first = await cancel_on_disconnect(request, _next(stream))
             length: int | None = None
             if body.format == "wav":
-                if service.makes_in_one_step(body.text):
+                if service.makes_at_once(body.text):
                     first += b"".join([chunk async for chunk in stream])
                     length = len(first)
                 header = wav_header(options.sample_rate_hz, length)
@@ -99,6 +103,12 @@ def router(service: SpeechService) -> APIRouter:
         return Voices(voices=[service.voice])
 
     return routes
+
+
+async def _audio(events: AsyncIterator[SpeechEvent]) -> AsyncGenerator[bytes, None]:
+    async for event in events:
+        if isinstance(event, bytes):
+            yield event
 
 
 async def _next(stream: AsyncIterator[bytes]) -> bytes:

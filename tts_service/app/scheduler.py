@@ -1,10 +1,10 @@
-"""The scheduler: many utterances on few threads, a step at a time.
+"""The scheduler: many utterances on few threads, an event at a time.
 
-Each worker takes the utterance whose listener runs dry first, steps its generator once, and hands
-the PCM to the event loop. An utterance that has nobody's ear yet comes before one that is ahead of
-its listener, so first audio does not wait for the ends of others. An utterance whose buffer is full
-is parked until its reader has caught up: a slow reader never holds a model. One that says that it
-waits for text is parked until it is woken: nor does a slow writer.
+Each worker takes the utterance whose playout deadline comes first, has its generator make the next
+event, and hands that to the event loop. An utterance of which nothing is heard yet comes before one
+that is ahead of its playout, so first audio does not wait for the ends of others. An utterance
+whose buffer is full is parked until its reader has caught up: a slow reader never holds a model.
+One that waits for text is parked until it is woken: nor does a slow writer.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, Protocol, TypeVar
 
 from common.errors import Internal, SpeechError
 from common.logger import get_logger
 from common.server.error_boundary import FAULT
-from tts_service.app.feed import Gap
+from tts_service.app.text import TextEvent
 
 log = get_logger(__name__)
 
 T = TypeVar("T")
-"""What the utterance yields: bytes are audio, `Gap.WAITING` is that there is nothing to do now."""
+"""An event of the utterance: bytes are audio, at `TextEvent.WAIT` there is nothing to do now."""
 
 SWITCH_INTERVAL_S = 0.0005
 """How soon a computing thread hands the interpreter over to the event loop; Python's own 5 ms would
@@ -44,21 +44,28 @@ class Timed(Protocol):
 
 
 class Stream(AsyncIterator[T]):
-    """What one utterance yields, as it is made; belongs to the event loop that made it.
+    """The events of one utterance, as they are made; belongs to the event loop that made it.
 
     Iterate it to the end or `close` it. Iterating raises the utterance's `SpeechError` after the
     audio that came before it.
     """
 
-    def __init__(self, scheduler: Scheduler, steps: Generator[T, None, None], audio: Timed) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        events: Generator[T, None, None],
+        audio: Timed,
+        released: Callable[[], None],
+    ) -> None:
         self._scheduler = scheduler
+        self._released = released
         self._loop = asyncio.get_running_loop()
-        self._chunks: deque[T] = deque()
+        self._unread: deque[T] = deque()
         self._more = asyncio.Event()
         self._ended = False
         self._error: SpeechError | None = None
         # Below: guarded by the scheduler's lock.
-        self.steps = steps
+        self.events = events
         self.audio = audio
         self.closed = False
         self.parked = False
@@ -67,31 +74,31 @@ class Stream(AsyncIterator[T]):
         self.woken = False
         self.buffered_bytes = 0
         self.computed_s = 0.0
-        """Time that its steps have taken."""
-        self.dry_at = time.monotonic()
-        """When a listener who plays in real time has heard all that was made."""
+        """Time that its events have taken to make."""
+        self.playout_deadline = time.monotonic()
+        """When a client that plays in real time has played all that was made."""
 
     async def __anext__(self) -> T:
-        while not self._chunks:
+        while not self._unread:
             if self._error is not None:
                 raise self._error
             if self._ended:
                 raise StopAsyncIteration
             self._more.clear()
             await self._more.wait()
-        chunk = self._chunks.popleft()
-        if isinstance(chunk, bytes):
-            self._scheduler.consumed(self, len(chunk))
-        return chunk
+        event = self._unread.popleft()
+        if isinstance(event, bytes):
+            self._scheduler.consumed(self, len(event))
+        return event
 
     def unread(self, byte_count: int) -> bytes:
         """The audio that would be read next, as far as it is made; about `byte_count` of it."""
         audio = b""
-        for chunk in self._chunks:
+        for event in self._unread:
             if len(audio) >= byte_count:
                 break
-            if isinstance(chunk, bytes):
-                audio += chunk
+            if isinstance(event, bytes):
+                audio += event
         return audio
 
     def wake(self) -> None:
@@ -99,18 +106,18 @@ class Stream(AsyncIterator[T]):
         self._scheduler.wake(self)
 
     def close(self) -> None:
-        """Nothing more is read, and the generator is closed before the model's next step."""
+        """Nothing more is read, and the generator is closed before it is asked again."""
         self._ended = True
-        self._chunks.clear()
+        self._unread.clear()
         self._more.set()
         self._scheduler.cancel(self)
 
-    def deliver(self, chunk: T) -> None:
-        """From a worker thread."""
-        self._call(self._append, chunk)
+    def deliver(self, event: T) -> None:
+        """Have `event` read; from a worker thread."""
+        self._call(self._append, event)
 
     def end(self, error: SpeechError | None) -> None:
-        """From a worker thread."""
+        """Nothing more comes, and the generator is closed; from a worker thread, once."""
         self._call(self._finish, error)
 
     def _call(self, method: object, argument: object) -> None:
@@ -121,18 +128,19 @@ class Stream(AsyncIterator[T]):
         try:
             self._loop.call_soon_threadsafe(on_loop)
         except RuntimeError:
-            log.debug("stream.orphaned")  # the loop is closed: nobody listens any more
+            log.debug("stream.orphaned")  # the loop is closed: nobody reads any more
 
-    def _append(self, chunk: T) -> None:
+    def _append(self, event: T) -> None:
         if not self._ended:
-            self._chunks.append(chunk)
+            self._unread.append(event)
 
     def _finish(self, error: SpeechError | None) -> None:
         self._ended, self._error = True, error
+        self._released()
 
 
 class Scheduler:
-    """`workers` threads that step utterances; each buffers at most about `buffer_s` of audio."""
+    """`workers` threads for utterances that buffer about `buffer_s` of audio each, at most."""
 
     def __init__(self, *, workers: int, buffer_s: float) -> None:
         self._buffer_s = buffer_s
@@ -147,9 +155,17 @@ class Scheduler:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, steps: Generator[T, None, None], audio: Timed) -> Stream[T]:
-        """Begin an utterance whose generator yields `audio`. Call from the event loop."""
-        stream = Stream(self, steps, audio)
+    def submit(
+        self,
+        events: Generator[T, None, None],
+        audio: Timed,
+        released: Callable[[], None] = lambda: None,
+    ) -> Stream[T]:
+        """Begin an utterance whose generator yields `audio`. Call from the event loop.
+
+        `released` is called there when the workers have let go of the utterance, however it ended.
+        """
+        stream = Stream(self, events, audio, released)
         with self._wake:
             self._enqueue(stream)
         return stream
@@ -179,7 +195,7 @@ class Scheduler:
                 self._enqueue(stream)
 
     def stop(self) -> None:
-        """End the threads after the steps they are in. Streams still open are not ended."""
+        """End the threads after the events they are making. Streams still open are not ended."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
@@ -187,7 +203,7 @@ class Scheduler:
             thread.join()
 
     def _enqueue(self, stream: Stream[Any]) -> None:
-        heapq.heappush(self._ready, (stream.dry_at, next(self._order), stream))
+        heapq.heappush(self._ready, (stream.playout_deadline, next(self._order), stream))
         self._wake.notify()
 
     def _full(self, stream: Stream[Any]) -> bool:
@@ -204,21 +220,21 @@ class Scheduler:
                 _, _, stream = heapq.heappop(self._ready)
                 stream.woken = False
             if stream.closed:
-                self._close_steps(stream)
+                self._close_events(stream)
                 continue
-            chunk = self._step(stream)
-            if chunk is None:
+            event = self._next_event(stream)
+            if event is None:
                 continue
-            # Before it can be stepped again, or the next chunk might arrive first.
-            stream.deliver(chunk)
+            # Before it can be advanced again, or the next event might arrive first.
+            stream.deliver(event)
             with self._wake:
-                if isinstance(chunk, bytes):
-                    stream.buffered_bytes += len(chunk)
-                    stream.dry_at = max(stream.dry_at, time.monotonic())
-                    stream.dry_at += stream.audio.duration_s(len(chunk))
+                if isinstance(event, bytes):
+                    stream.buffered_bytes += len(event)
+                    stream.playout_deadline = max(stream.playout_deadline, time.monotonic())
+                    stream.playout_deadline += stream.audio.duration_s(len(event))
                 if stream.closed:
                     self._enqueue(stream)
-                elif chunk is Gap.WAITING:
+                elif event is TextEvent.WAIT:
                     self._park_until_woken(stream)
                 elif self._full(stream):
                     stream.parked = True
@@ -226,17 +242,17 @@ class Scheduler:
                     self._enqueue(stream)
 
     def _park_until_woken(self, stream: Stream[Any]) -> None:
-        if stream.woken:  # while it was in the step that said so
+        if stream.woken:  # while it said so
             self._enqueue(stream)
         else:
             stream.waiting = True
 
-    def _step(self, stream: Stream[Any]) -> Any:
-        """One step of the generator: what it yields, or None when there is no more to come."""
+    def _next_event(self, stream: Stream[Any]) -> Any:
+        """What the generator yields next, or None when there is no more to come."""
         error: SpeechError | None = None
         started = time.perf_counter()
         try:
-            return next(stream.steps)
+            return next(stream.events)
         except StopIteration:
             pass
         except SpeechError as known:
@@ -251,16 +267,16 @@ class Scheduler:
         stream.end(error)
         return None
 
-    def _close_steps(self, stream: Stream[Any]) -> None:
+    def _close_events(self, stream: Stream[Any]) -> None:
         try:
-            stream.steps.close()
+            stream.events.close()
         except Exception as error:
             log.error("utterance.close_failed", exc_info=error)
         stream.end(None)
 
 
 def _give_way() -> None:
-    """Let those who move bytes go first: what is computed is ahead of its listener anyway."""
+    """Let those who move bytes go first: what is computed is ahead of its playout anyway."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     if sys.platform == "linux":  # elsewhere, priorities are a process's, not a thread's
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

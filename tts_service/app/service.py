@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+
+from anyio import to_thread
 
 from common.errors import EmptyText, TooLarge
 from common.logger import get_logger
 from common.protocol.catalogue import LoadedVoice
 from common.server.admission import Admission
 from common.server.lifecycle import Lifecycle
-from tts_service.app.engines.base import Engine, Listener, Notice
-from tts_service.app.feed import TextFeed
+from tts_service.app.engines.base import Engine, SynthesisContext, SynthesisWarning
 from tts_service.app.scheduler import Scheduler, Stream
 from tts_service.app.settings import TtsSettings
-from tts_service.app.text import split
-from tts_service.app.utterance import SpeechOptions, Step, speak_pieces, utter
+from tts_service.app.text import MAX_PIECE_CHARS, TextStream, split
+from tts_service.app.utterance import SpeechEvent, SpeechOptions, utter
 
 log = get_logger(__name__)
 
 LANGUAGES = ("en",)
 """Of all voices that there are."""
-
-T = TypeVar("T")
 
 
 class SpeechService:
@@ -46,9 +43,9 @@ class SpeechService:
         )
 
     async def stop(self) -> None:
-        """Free the voice. Blocks no longer than a model step."""
+        """Free the voice. Blocks no longer than the work of the worker threads on one event."""
         if self._scheduler is not None:
-            await asyncio.to_thread(self._scheduler.stop)
+            await to_thread.run_sync(self._scheduler.stop)
         if self._engine is not None:
             self._engine.close()
 
@@ -56,6 +53,14 @@ class SpeechService:
         """Raise `Loading`, `Draining` or `Busy` if a new utterance would be refused now."""
         self.lifecycle.check()
         self.admission.check()
+
+    def check_text(self, text: str) -> None:
+        """Raise `EmptyText` or `TooLarge` for what can be refused without asking the voice."""
+        if not text.strip():
+            raise EmptyText("The text is empty.")
+        limit = self.settings.tts_max_text_chars
+        if len(text) > limit:
+            raise TooLarge(f"The text has {len(text)} characters; at most {limit} are allowed.")
 
     @property
     def voice(self) -> LoadedVoice:
@@ -68,78 +73,49 @@ class SpeechService:
             languages=list(LANGUAGES),
         )
 
-    def check_text(self, text: str) -> None:
-        """Raise `EmptyText` or `TooLarge` for what can be refused without asking the voice."""
-        if not text.strip():
-            raise EmptyText("The text is empty.")
-        limit = self.settings.tts_max_text_chars
-        if len(text) > limit:
-            raise TooLarge(f"The text has {len(text)} characters; at most {limit} are allowed.")
-
-    def makes_in_one_step(self, text: str) -> bool:
-        """Whether all audio of `text` comes at once, so that its length is known with the first."""
-        engine = self._engine
-        return engine is not None and engine.whole_pieces and len(split(text)) == 1
-
     @property
     def model(self) -> str:
         """The name of the voice; only once it is loaded."""
         assert self._engine is not None
         return self._engine.name
 
-    @asynccontextmanager
-    async def speak(self, text: str, options: SpeechOptions) -> AsyncIterator[Stream[bytes]]:
-        """The stream of one utterance, which is stopped on exit.
-
-        Raises `EmptyText`, `TooLarge`, `Loading`, `Draining` or `Busy` before it begins; iterating
-        the stream raises what fails later.
-        """
-        self.check_text(text)
-
-        def steps(engine: Engine, listener: Listener) -> Generator[bytes, None, None]:
-            return utter(engine, text, options, listener)
-
-        with self.lifecycle.work():
-            async with self._stream(steps, options) as stream:
-                yield stream
+    def makes_at_once(self, text: str) -> bool:
+        """Whether all audio of `text` comes at once, so that its length is known with the first."""
+        engine = self._engine
+        if engine is None or not engine.whole_pieces or len(text) > MAX_PIECE_CHARS:
+            return False
+        return len(split(text)) == 1
 
     @asynccontextmanager
-    async def speak_feed(
-        self, feed: TextFeed, options: SpeechOptions
-    ) -> AsyncIterator[Stream[Step]]:
-        """The stream of one utterance whose text is still coming, which is stopped on exit.
+    async def speak(
+        self, text: TextStream, options: SpeechOptions
+    ) -> AsyncIterator[Stream[SpeechEvent]]:
+        """Wait for a slot and speak `text`, which may still be coming; stop that on exit.
 
         Whoever accepted the utterance has checked its text and holds `lifecycle.work`. Raises
-        `Busy` before it begins; iterating the stream raises what fails later.
+        `Busy` before it begins; iterating the stream raises what fails later. The slot is free
+        again when the worker thread has let go of the utterance.
         """
-
-        def steps(engine: Engine, listener: Listener) -> Generator[Step, None, None]:
-            pieces = feed.pieces(short_first=engine.whole_pieces)
-            return speak_pieces(engine, pieces, options, listener)
-
-        async with self._stream(steps, options) as stream:
-            feed.wake = stream.wake
+        queued_ms = await self.admission.acquire()
+        assert self._engine is not None
+        assert self._scheduler is not None
+        cancelled = threading.Event()
+        context = SynthesisContext(cancelled=cancelled.is_set, warn=_log_warning)
+        stream = self._scheduler.submit(
+            utter(self._engine, text, options, context),
+            options.audio,
+            released=self.admission.release,
+        )
+        text.wake = stream.wake
+        log.debug("utterance.begin", queued_ms=round(queued_ms, 1))
+        try:
             yield stream
-
-    @asynccontextmanager
-    async def _stream(
-        self, steps: Callable[[Engine, Listener], Generator[T, None, None]], options: SpeechOptions
-    ) -> AsyncIterator[Stream[T]]:
-        """Wait for a slot, have `steps` made and computed, stop them on exit."""
-        async with self.admission.slot() as queued_ms:
-            assert self._engine is not None
-            assert self._scheduler is not None
-            gone = threading.Event()
-            listener = Listener(gone=gone.is_set, notice=_log_notice)
-            stream = self._scheduler.submit(steps(self._engine, listener), options.audio)
-            log.debug("utterance.begin", queued_ms=round(queued_ms, 1))
-            try:
-                yield stream
-            finally:
-                # The step that is being made ends early, the generator is closed after it.
-                gone.set()
-                stream.close()
+        finally:
+            # The event that is being made ends early, the generator is closed after it.
+            cancelled.set()
+            stream.close()
+            self.admission.leave()
 
 
-def _log_notice(notice: Notice) -> None:
-    log.warning("utterance.flawed", code=notice.code, at_sample=notice.at_sample)
+def _log_warning(warning: SynthesisWarning) -> None:
+    log.warning("utterance.warning", code=warning.code, at_sample=warning.at_sample)

@@ -1,13 +1,14 @@
 """One utterance: a generator from text to audio, the one thing that sessions, HTTP routes and
 benchmarks consume.
 
-It yields audio as soon as there is some, does a bounded amount of work a step, and is cancelled by
-closing it. It computes: never step it on the event loop (see `tts_service.app.scheduler`).
+It yields audio as soon as there is some, does a bounded amount of work for each event, and is
+cancelled by closing it. It computes: never advance it on the event loop (see
+`tts_service.app.scheduler`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -15,9 +16,14 @@ from common.audio.encoding import AudioFormat
 from common.audio.pcm import Encoding
 from common.audio.samples import Samples, StreamResampler
 from common.errors import EmptyText, SynthesisFailed
-from tts_service.app.engines.base import NOBODY, Engine, Listener, Notice, SynthesisError
-from tts_service.app.feed import Gap
-from tts_service.app.text import Piece, split
+from tts_service.app.engines.base import (
+    UNATTENDED,
+    Engine,
+    SynthesisContext,
+    SynthesisError,
+    SynthesisWarning,
+)
+from tts_service.app.text import TextEvent, TextStream
 
 
 @dataclass(frozen=True)
@@ -44,61 +50,40 @@ class Sentence:
     end_sample: int
 
 
-@dataclass(frozen=True)
-class Flaw:
-    """The engine's notice, and where in the utterance's audio it belongs."""
-
-    notice: Notice
-    at_sample: int
-
-
-Step = bytes | Sentence | Flaw | Gap
+SpeechEvent = bytes | Sentence | SynthesisWarning | TextEvent
 """What an utterance yields. Samples are counted at the rate that was asked for."""
 
 
 def utter(
-    engine: Engine, text: str, options: SpeechOptions, listener: Listener = NOBODY
-) -> Generator[bytes, None, None]:
-    """Speak `text`: yields encoded mono audio at `options.sample_rate_hz`, whole samples a step.
-
-    Raises `EmptyText` if the voice can say nothing of it, `SynthesisFailed` if the model fails.
-    """
-    pieces = split(text, short_first=engine.whole_pieces)
-    with closing(speak_pieces(engine, pieces, options, listener)) as steps:
-        for step in steps:
-            if isinstance(step, bytes):
-                yield step
-
-
-def speak_pieces(
     engine: Engine,
-    pieces: Iterable[Piece | Gap],
+    text: TextStream,
     options: SpeechOptions,
-    listener: Listener = NOBODY,
-) -> Generator[Step, None, None]:
-    """Speak pieces as they come, as one utterance; raises as `utter` does.
+    context: SynthesisContext = UNATTENDED,
+) -> Generator[SpeechEvent, None, None]:
+    """Speak `text` as it comes: yields encoded mono audio, whole samples each time, and events.
 
-    Gaps among the pieces are handed on in their places: at `WAITING` the generator is to be stepped
-    again when there may be more.
+    At `TextEvent.WAIT` the generator is to be asked again when more text may be there;
+    `TextEvent.FLUSH` stands behind all audio of the text before it. Raises `EmptyText` if the voice
+    can say nothing of the text, `SynthesisFailed` if the model fails.
     """
     audio = _Audio(engine.sample_rate_hz, options.audio)
-    notices: list[Notice] = []
+    warnings: list[SynthesisWarning] = []
 
-    def take(notice: Notice) -> None:
-        listener.notice(notice)
-        notices.append(notice)
+    def warn(warning: SynthesisWarning) -> None:
+        context.warn(warning)
+        warnings.append(warning)
 
-    watching = replace(listener, notice=take)
+    watching = replace(context, warn=warn)
     spoken = False
     sentence: Sentence | None = None
     try:
-        for piece in pieces:
-            if listener.gone():
+        for piece in text.pieces(short_first=engine.whole_pieces):
+            if context.cancelled():
                 return
-            if isinstance(piece, Gap):
-                if piece is Gap.FLUSHED:
-                    if pcm := audio.drain():
-                        yield pcm
+            if isinstance(piece, TextEvent):
+                if piece is TextEvent.FLUSH:
+                    if rest := audio.drain():
+                        yield rest
                     if sentence is not None:
                         yield sentence
                         sentence = None
@@ -112,15 +97,16 @@ def speak_pieces(
                     speed=options.speed,
                     opens=piece.opens,
                     closes=piece.closes,
-                    listener=watching,
+                    context=watching,
                 )
                 with closing(samples):
                     for part in samples:
-                        if pcm := audio.push(part):
-                            yield pcm
-                for notice in notices:
-                    yield Flaw(notice, begun + audio.at_output_rate(notice.at_sample))
-                notices.clear()
+                        if encoded := audio.push(part):
+                            yield encoded
+                for warning in warnings:
+                    at_sample = begun + audio.at_output_rate(warning.at_sample)
+                    yield replace(warning, at_sample=at_sample)
+                warnings.clear()
                 sentence = sentence or Sentence(piece.start, piece.end, begun, begun)
                 sentence = replace(sentence, char_end=piece.end, end_sample=audio.position)
             if piece.closes and sentence is not None:
@@ -130,8 +116,8 @@ def speak_pieces(
         raise SynthesisFailed("The voice failed on this text.") from error
     if not spoken:
         raise EmptyText("There is nothing in the text that can be spoken.")
-    if pcm := audio.drain():
-        yield pcm
+    if rest := audio.drain():
+        yield rest
     if sentence is not None:
         yield sentence
 

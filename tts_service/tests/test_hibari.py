@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.settings import SettingsError
+from tests.support.speaking import speech_of
 from tts_service.app import engines
 from tts_service.app.engines.hibari import HibariEngine
 from tts_service.app.settings import TtsSettings
-from tts_service.app.utterance import SpeechOptions, utter
+from tts_service.app.utterance import SpeechOptions
 
 
 def test_an_unknown_voice_is_refused_with_what_there_is() -> None:
@@ -31,7 +32,7 @@ def voice() -> HibariEngine:
     "text", ["a", "I", "5", "%", "½", "été", "Hello мир 你好", "x" * 300, "A\x00B", "co\u00adop"]
 )
 def test_what_has_a_sound_is_spoken(voice: HibariEngine, text: str) -> None:
-    pcm = b"".join(utter(voice, text, SpeechOptions()))
+    pcm = speech_of(voice, text, SpeechOptions())
     samples = np.frombuffer(pcm, "<i2")
     assert len(samples) > 2000
     assert np.abs(samples).max() > 1000
@@ -57,8 +58,8 @@ def test_every_text_can_be_read(voice: HibariEngine, text: str) -> None:
 def test_raised_lowered_and_circled_digits_are_read_as_digits(
     voice: HibariEngine, text: str, read_as: str
 ) -> None:
-    pcm = b"".join(utter(voice, text, SpeechOptions()))
-    assert pcm == b"".join(utter(voice, read_as, SpeechOptions()))
+    pcm = speech_of(voice, text, SpeechOptions())
+    assert pcm == speech_of(voice, read_as, SpeechOptions())
 
 
 @pytest.mark.models
@@ -74,6 +75,6 @@ def test_a_sentence_cut_for_an_early_start_has_no_pause_at_the_cut(voice: Hibari
 @pytest.mark.models
 def test_speed_is_a_factor_on_the_pace(voice: HibariEngine) -> None:
     text = "The garden gate was open when we came home."
-    slow = len(b"".join(utter(voice, text, SpeechOptions(speed=0.8))))
-    fast = len(b"".join(utter(voice, text, SpeechOptions(speed=1.6))))
+    slow = len(speech_of(voice, text, SpeechOptions(speed=0.8)))
+    fast = len(speech_of(voice, text, SpeechOptions(speed=1.6)))
     assert 1.7 < slow / fast < 2.2

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
+import anyio
 import pytest
 
 from common.audio.pcm import PcmFormat
 from common.errors import Internal, SynthesisFailed
 from tests.support.wire import wait_for
-from tts_service.app.feed import Gap
 from tts_service.app.scheduler import Scheduler, Stream
+from tts_service.app.text import TextEvent
 
 PCM = PcmFormat(16000)
 SECOND = bytes(32000)
@@ -61,7 +62,8 @@ def with_scheduler(
     async def run() -> None:
         scheduler = Scheduler(workers=workers, buffer_s=buffer_s)
         try:
-            await asyncio.wait_for(scenario(scheduler), 20)
+            with anyio.fail_after(20):
+                await scenario(scheduler)
         finally:
             await asyncio.to_thread(scheduler.stop)
 
@@ -189,17 +191,17 @@ def test_one_that_waits_is_left_alone_until_it_is_woken() -> None:
     steps: list[str] = []
     coming: list[bytes] = []
 
-    def waiting() -> Generator[bytes | Gap, None, None]:
+    def waiting() -> Generator[bytes | TextEvent, None, None]:
         for _ in range(3):
             while not coming:
                 steps.append("asked")
-                yield Gap.WAITING
+                yield TextEvent.WAIT
             yield coming.pop()
 
     async def scenario(scheduler: Scheduler) -> None:
         stream = scheduler.submit(waiting(), PCM)
         for number in range(3):
-            assert await stream.__anext__() is Gap.WAITING
+            assert await stream.__anext__() is TextEvent.WAIT
             await asyncio.to_thread(wait_for, lambda: stream.waiting)
             assert len(steps) == number + 1
             coming.append(SECOND)
@@ -212,10 +214,10 @@ def test_one_that_waits_is_left_alone_until_it_is_woken() -> None:
 def test_being_woken_in_the_step_that_waits_is_not_lost() -> None:
     entered, go_on = threading.Event(), threading.Event()
 
-    def waiting() -> Generator[bytes | Gap, None, None]:
+    def waiting() -> Generator[bytes | TextEvent, None, None]:
         entered.set()
         go_on.wait()
-        yield Gap.WAITING
+        yield TextEvent.WAIT
         yield SECOND
 
     async def scenario(scheduler: Scheduler) -> None:
@@ -223,7 +225,7 @@ def test_being_woken_in_the_step_that_waits_is_not_lost() -> None:
         assert await asyncio.to_thread(entered.wait, 5)
         stream.wake()
         go_on.set()
-        assert await stream.__anext__() is Gap.WAITING
+        assert await stream.__anext__() is TextEvent.WAIT
         assert await stream.__anext__() == SECOND
 
     with_scheduler(scenario)
@@ -232,10 +234,10 @@ def test_being_woken_in_the_step_that_waits_is_not_lost() -> None:
 def test_closing_one_that_waits_frees_it() -> None:
     closed = threading.Event()
 
-    def waiting() -> Generator[bytes | Gap, None, None]:
+    def waiting() -> Generator[bytes | TextEvent, None, None]:
         try:
             while True:
-                yield Gap.WAITING
+                yield TextEvent.WAIT
         finally:
             closed.set()
 

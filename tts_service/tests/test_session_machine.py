@@ -23,11 +23,20 @@ from common.protocol.session import (
     Speak,
 )
 from tests.support.session import Rules
-from tts_service.app.engines.base import Notice
-from tts_service.app.feed import Turn
-from tts_service.app.session.effects import Accept, Audio, Drop, Effect, Hand, Hangup, Send
-from tts_service.app.session.machine import REMEMBERED_IDS, SessionMachine
-from tts_service.app.utterance import Flaw, Sentence
+from tts_service.app.engines.base import SynthesisWarning
+from tts_service.app.session.machine import (
+    REMEMBERED_IDS,
+    Accept,
+    CloseSocket,
+    Drop,
+    Effect,
+    PutText,
+    Send,
+    SendAudio,
+    SessionMachine,
+)
+from tts_service.app.text import TextEvent
+from tts_service.app.utterance import Sentence
 
 IDS = st.sampled_from([f"u{n}" for n in range(1, 10)])
 REPORTED = st.just("the active one") | IDS
@@ -51,39 +60,39 @@ class SessionRules(RuleBasedStateMachine):
         self.accepted: list[str] = []
         self.dropped: set[str] = set()
         self.text: dict[str, str] = {}
-        self.turns: dict[str, list[Turn]] = {}
-        self.hung_up = False
+        self.text_events: dict[str, list[TextEvent]] = {}
+        self.socket_closed = False
         self.leaving = False
 
     def see(self, effects: list[Effect]) -> list[Effect]:
         for effect in effects:
-            assert not self.hung_up, "an effect after the socket was closed"
+            assert not self.socket_closed, "an effect after the socket was closed"
             match effect:
                 case Accept():
                     assert effect.id not in self.accepted, "accepted twice"
                     assert not self.leaving, "accepted while leaving"
                     self.accepted.append(effect.id)
-                    self.text[effect.id], self.turns[effect.id] = "", []
-                case Hand():
+                    self.text[effect.id], self.text_events[effect.id] = "", []
+                case PutText():
                     assert effect.id not in self.dropped, "text for what has ended"
-                    assert Turn.FINISH not in self.turns[effect.id], "text behind finish"
+                    assert TextEvent.FINISH not in self.text_events[effect.id], "text behind finish"
                     if isinstance(effect.event, str):
                         self.text[effect.id] += effect.event
                     else:
-                        self.turns[effect.id].append(effect.event)
+                        self.text_events[effect.id].append(effect.event)
                 case Drop():
                     assert effect.id in self.accepted
                     assert effect.id not in self.dropped, "dropped twice"
                     self.dropped.add(effect.id)
-                case Audio():
-                    self.client.see(effect.frame)
+                case SendAudio():
+                    self.client.see(effect.chunk)
                 case Send():
                     message = json.loads(effect.message.frame())
                     if message["type"] == "end":
                         assert message["id"] in self.dropped, "an end of what is still spoken"
                     self.client.see(message)
-                case Hangup():
-                    self.hung_up = True
+                case CloseSocket():
+                    self.socket_closed = True
         return effects
 
     # --- the client ---
@@ -115,12 +124,12 @@ class SessionRules(RuleBasedStateMachine):
     @rule()
     def pings(self) -> None:
         effects = self.see(self.machine.receive(Ping(type="ping", nonce="n")))
-        assert len(effects) == (0 if self.hung_up else 1)
+        assert len(effects) == (0 if self.socket_closed else 1)
 
     @rule()
     def sends_nonsense(self) -> None:
         effects = self.see(self.machine.refuse(BadRequest("nonsense"), "u1"))
-        assert len(effects) == (0 if self.hung_up else 1)
+        assert len(effects) == (0 if self.socket_closed else 1)
 
     @precondition(lambda self: not self.leaving and len(self.accepted) > 3)
     @rule()
@@ -130,9 +139,9 @@ class SessionRules(RuleBasedStateMachine):
 
     def says(self, message: ClientMessage, id_: str) -> None:
         """What is said of an utterance is done, or refused by an error that names it."""
-        was_open = not self.hung_up
+        was_open = not self.socket_closed
         effects = self.see(self.machine.receive(message))
-        done = [e for e in effects if isinstance(e, Accept | Hand)]
+        done = [e for e in effects if isinstance(e, Accept | PutText)]
         errors = [
             e.message.id for e in effects if isinstance(e, Send) and e.message.type == "error"
         ]
@@ -169,7 +178,7 @@ class SessionRules(RuleBasedStateMachine):
     def is_flushed(self, id_: str) -> None:
         id_ = self.meant(id_)
         self.see(self.machine.flushed(id_))
-        self.see(self.machine.warned(id_, Flaw(Notice("stalled", "It stalled.", 0), 1600)))
+        self.see(self.machine.warning(id_, SynthesisWarning("stalled", "It stalled.", 1600)))
 
     @rule(id_=REPORTED)
     def is_done(self, id_: str) -> None:
@@ -187,7 +196,7 @@ class SessionRules(RuleBasedStateMachine):
     @precondition(lambda self: not self.leaving and len(self.accepted) > 3)
     @rule()
     def leaves(self) -> None:
-        self.see(self.machine.leave(1000, "shutting down"))
+        self.see(self.machine.go_away(1000, "shutting down"))
         self.leaving = True
 
     # A session that ends before it did much is not worth the rest of a run.
@@ -195,7 +204,7 @@ class SessionRules(RuleBasedStateMachine):
     @rule(error=st.sampled_from([NotJson("no JSON"), None]))
     def ends(self, error: SpeechError | None) -> None:
         self.see(self.machine.expire("idle") if error is None else self.machine.fatal(error))
-        assert self.hung_up
+        assert self.socket_closed
         assert self.machine.closed
 
     # --- what holds always ---
@@ -207,17 +216,17 @@ class SessionRules(RuleBasedStateMachine):
         assert self.machine.active == (still_open[0] if still_open else None)
         assert len(still_open) <= MAX_QUEUED + 1
         assert all(len(text) <= MAX_CHARS for text in self.text.values())
-        assert self.machine.closed == self.hung_up
+        assert self.machine.closed == self.socket_closed
 
     def teardown(self) -> None:
         """From anywhere, a client that closes and a voice that works come to the end."""
         self.see(self.machine.receive(Close(type="close")))
         while (active := self.machine.active) is not None:
-            assert Turn.FINISH in self.turns[active], "it would wait for text for ever"
+            assert TextEvent.FINISH in self.text_events[active], "it would wait for text for ever"
             self.see(self.machine.begun(active))
             self.see(self.machine.done(active))
             assert active in self.dropped, "it would never end"
-        assert self.hung_up
+        assert self.socket_closed
         assert sorted(self.client.ended) == sorted(self.accepted)
 
 
@@ -267,7 +276,7 @@ def test_the_fade_belongs_to_the_utterance_and_precedes_its_end() -> None:
     session.receive(Speak(type="speak", id="u1", text="Hello"))
     session.begun("u1")
     audio, _, end = session.receive(Cancel(type="cancel"), bytes(160))
-    assert audio == Audio(bytes(160))
+    assert audio == SendAudio(bytes(160))
     assert isinstance(end, Send)
     assert sent([end])[0]["audio_ms"] == 5
 

@@ -20,9 +20,10 @@ from asr_service.tests.live.stream import Stream, assert_the_rules_hold
 from common.protocol.live import Partial
 from deploy.local.words import words
 from tests.support.server import Served, served
+from tests.support.speaking import speech_of
 from tests.support.wire import close_of, open_ws
 from tts_service.app.engines.hibari import HibariEngine
-from tts_service.app.utterance import SpeechOptions, utter
+from tts_service.app.utterance import SpeechOptions
 
 pytestmark = pytest.mark.models
 
@@ -50,7 +51,7 @@ def speech() -> bytes:
     """The sentences, 1 s apart; about 18 s."""
     voice = HibariEngine("hibari/heart", max_parallel=1)
     pause = bytes(32_000)
-    said = [b"".join(utter(voice, text, SpeechOptions(16000))) for text in SENTENCES]
+    said = [speech_of(voice, text, SpeechOptions(16000)) for text in SENTENCES]
     return pause + pause.join(said) + pause
 
 

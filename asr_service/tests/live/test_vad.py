@@ -8,8 +8,9 @@ from faster_whisper.vad import get_vad_model
 
 from asr_service.app.live.vad import FRAME_SAMPLES, Endpointer, SileroVoiceActivity
 from common.audio.samples import Samples
+from tests.support.speaking import speech_of
 from tts_service.app.engines.hibari import HibariEngine
-from tts_service.app.utterance import SpeechOptions, utter
+from tts_service.app.utterance import SpeechOptions
 
 models = pytest.mark.models
 
@@ -18,7 +19,7 @@ models = pytest.mark.models
 def speech() -> Samples:
     """A sentence between silences, whole frames of it."""
     voice = HibariEngine("hibari/heart", max_parallel=1)
-    pcm = b"".join(utter(voice, "The garden gate was open.", SpeechOptions(16000)))
+    pcm = speech_of(voice, "The garden gate was open.", SpeechOptions(16000))
     said = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
     around = np.zeros(8000, np.float32)
     samples = np.concatenate([around, said, around])

@@ -1,7 +1,7 @@
 """The embedded voice: hibari's "heart", whose weights come inside the package `hibari-tts`.
 
 24 kHz, American English, numpy and ONNX Runtime, about 50 times faster than real time on one core.
-The model speaks a whole piece at once, so the step of this engine is a piece.
+The model speaks a whole piece in one go.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hibari import Hibari
 from hibari.g2p import G2P
 
 from common.audio.samples import Samples
-from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
+from tts_service.app.engines.base import UNATTENDED, SynthesisContext, SynthesisError
 
 _SILENCE = 0.004
 """Below this the voice is taken to be silent: its breath and its noise floor."""
@@ -59,7 +59,7 @@ class HibariEngine:
         speed: float,
         opens: bool,
         closes: bool,
-        listener: Listener = NOBODY,
+        context: SynthesisContext = UNATTENDED,
     ) -> Generator[Samples, None, None]:
         trail_s = _SENTENCE_PAUSE_S if closes else _EDGE_S
         for phonemes in self._phonemes(text):

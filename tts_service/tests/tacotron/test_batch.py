@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -101,6 +102,7 @@ def spoken(one: Batch, number: int, chunks: Iterator[int]) -> list[tuple[int, in
 
 def test_many_speakers_at_once_get_each_frame_once_and_in_order(model: CountingModel) -> None:
     one = batch(model, max_rows=4)
+    model.before = lambda: time.sleep(0.0005)  # so that others come meanwhile
     with ThreadPoolExecutor(12) as threads:
         results = list(
             threads.map(lambda n: spoken(one, n, iter([1 + n % 5] * 30)), range(12), timeout=60)

@@ -11,10 +11,11 @@ from common.settings import SettingsError
 from tests.support.server import served
 from tests.support.wire import open_ws, speak
 from tts_service.app import engines
-from tts_service.app.engines.base import Listener, WordTime
+from tts_service.app.engines.base import SynthesisContext
 from tts_service.app.engines.tacotron import load
 from tts_service.app.main import build
 from tts_service.app.settings import TtsSettings
+from tts_service.app.text import TextStream
 from tts_service.app.utterance import SpeechOptions, utter
 from tts_service.tests.tacotron import tiny
 
@@ -35,16 +36,23 @@ def test_a_prepared_voice_speaks_through_the_socket(tmp_path: Path) -> None:
     assert np.frombuffer(said.pcm, "<i2").any()
 
 
-def test_a_listener_who_goes_ends_every_piece_of_the_text(tmp_path: Path) -> None:
+def test_cancelling_ends_every_piece_of_the_text(tmp_path: Path) -> None:
     tiny.install(tiny.TinyVoice(), tmp_path)
     engine = load(tiny.NAME, tmp_path, tiny.UNGUARDED)
     heard: list[bytes] = []
-    spoken: list[list[WordTime]] = []
-    listener = Listener(gone=lambda: bool(heard), words=spoken.append)
-    for pcm in utter(engine, "One sentence. " * 50, SpeechOptions(), listener):
-        heard.append(pcm)
+    asked_since: list[bool] = []
+
+    def cancelled() -> bool:
+        if heard:
+            asked_since.append(True)
+        return bool(heard)
+
+    text = TextStream.whole("One sentence. " * 50)
+    for event in utter(engine, text, SpeechOptions(), SynthesisContext(cancelled=cancelled)):
+        if isinstance(event, bytes):
+            heard.append(event)
     assert len(heard) == 1
-    assert len(spoken) < 10
+    assert len(asked_since) < 10
     assert engine.speaking == 0
 
 

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from tts_service.app.engines.base import Engine, Listener, Notice, WordTime
+from tts_service.app.engines.base import Engine, SynthesisContext, SynthesisWarning
 from tts_service.app.engines.tacotron import (
     BrokenVoiceError,
     GuardLimits,
@@ -117,7 +117,7 @@ def test_closing_frees_the_place_in_the_batch(loaded: Loaded) -> None:
     assert engine.speaking == 0
 
 
-def test_a_listener_who_goes_ends_the_speech_within_a_step(loaded: Loaded) -> None:
+def test_cancelling_ends_the_speech_within_a_step(loaded: Loaded) -> None:
     """In the middle of a chunk of 10 000 frames, not after it."""
     engine = loaded(
         tiny.TinyVoice(steps=0, manifest={"max_decoder_steps": 10**6}),
@@ -125,12 +125,12 @@ def test_a_listener_who_goes_ends_the_speech_within_a_step(loaded: Loaded) -> No
     )
     asked = 0
 
-    def gone() -> bool:
+    def cancelled() -> bool:
         nonlocal asked
         asked += 1
         return asked > 5
 
-    assert speak(engine, listener=Listener(gone=gone)).size == 0
+    assert speak(engine, context=SynthesisContext(cancelled=cancelled)).size == 0
     assert asked < 12
     assert engine.speaking == 0
 
@@ -160,13 +160,12 @@ def test_the_endpoint_cuts_what_coqui_cuts(loaded: Loaded) -> None:
     assert engine.speaking == 0
 
 
-class Heard:
-    """A listener that remembers."""
+class Warnings:
+    """A context that remembers what it was warned of."""
 
     def __init__(self) -> None:
-        self.notices: list[Notice] = []
-        self.words: list[WordTime] = []
-        self.listener = Listener(notice=self.notices.append, words=self.words.extend)
+        self.all: list[SynthesisWarning] = []
+        self.context = SynthesisContext(warn=self.all.append)
 
 
 def stalling(frames: float = 25) -> GuardLimits:
@@ -176,20 +175,18 @@ def stalling(frames: float = 25) -> GuardLimits:
 
 def test_a_stalled_decode_is_cut_with_a_fade_and_told(loaded: Loaded) -> None:
     options = replace(tiny.UNGUARDED, limits=stalling(), pace=SMALLEST)
-    engine, heard = loaded(tiny.TinyVoice(steps=0), options), Heard()
-    samples = speak(engine, listener=heard.listener)
-    assert [n.code for n in heard.notices] == ["stalled"]
-    assert heard.notices[0].at_sample == samples.size
+    engine, warned = loaded(tiny.TinyVoice(steps=0), options), Warnings()
+    samples = speak(engine, context=warned.context)
+    assert [n.code for n in warned.all] == ["stalled"]
+    assert warned.all[0].at_sample == samples.size
     assert abs(samples[-1]) < abs(samples[-40:]).max() / 8
     assert engine.speaking == 0
 
 
-def test_healthy_speech_is_told_nothing_but_its_words(loaded: Loaded) -> None:
-    engine, heard = loaded(), Heard()
-    samples = speak(engine, listener=heard.listener)
-    assert heard.notices == []
-    assert heard.words
-    assert heard.words[-1].end_sample == samples.size
+def test_healthy_speech_is_not_warned_of(loaded: Loaded) -> None:
+    engine, warned = loaded(), Warnings()
+    assert speak(engine, context=warned.context).size
+    assert warned.all == []
 
 
 def test_a_stochastic_voice_that_failed_unheard_is_asked_once_more(
@@ -198,9 +195,9 @@ def test_a_stochastic_voice_that_failed_unheard_is_asked_once_more(
     """Nothing had left yet: what is heard is the second attempt alone, from its beginning."""
     patient = Pace(first_frames=400, min_frames=400, max_frames=400)
     options = replace(tiny.UNGUARDED, limits=stalling(), pace=patient)
-    engine, heard = loaded(tiny.TinyVoice(steps=0, decoder=STOCHASTIC), options), Heard()
-    samples = speak(engine, listener=heard.listener)
-    assert [n.code for n in heard.notices] == ["stalled"]
+    engine, warned = loaded(tiny.TinyVoice(steps=0, decoder=STOCHASTIC), options), Warnings()
+    samples = speak(engine, context=warned.context)
+    assert [n.code for n in warned.all] == ["stalled"]
     assert samples.size
     assert [e["attempt"] for e in log_events()] == [0, 1]
 
@@ -233,9 +230,9 @@ def test_a_deterministic_voice_is_not_asked_again(loaded: Loaded, log_events: Lo
 
 def test_an_early_stop_is_told(loaded: Loaded) -> None:
     limits = replace(GuardLimits.off(), uncovered_symbols=-100, uncovered_share=-1.0)
-    engine, heard = loaded(options=replace(tiny.UNGUARDED, limits=limits)), Heard()
-    speak(engine, listener=heard.listener)
-    assert [n.code for n in heard.notices] == ["early_stop"]
+    engine, warned = loaded(options=replace(tiny.UNGUARDED, limits=limits)), Warnings()
+    speak(engine, context=warned.context)
+    assert [n.code for n in warned.all] == ["early_stop"]
 
 
 def test_text_without_symbols_gives_no_samples(loaded: Loaded) -> None:

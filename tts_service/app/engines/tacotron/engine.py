@@ -12,7 +12,7 @@ import numpy as np
 
 from common.audio.samples import Samples
 from common.logger import get_logger
-from tts_service.app.engines.base import NOBODY, Listener, SynthesisError
+from tts_service.app.engines.base import UNATTENDED, SynthesisContext, SynthesisError
 
 from .batch import Batch
 from .decoder import DecoderModel
@@ -106,13 +106,13 @@ class TacotronEngine:
         speed: float,
         opens: bool,
         closes: bool,
-        listener: Listener = NOBODY,
+        context: SynthesisContext = UNATTENDED,
     ) -> Generator[Samples, None, None]:
         symbols = self.front_end.symbols(text)
-        if not symbols.ids.size or listener.gone():
+        if not symbols.ids.size or context.cancelled():
             return
-        yield from self.speak(symbols, speed=speed, listener=listener)
-        if closes and self._pause.size and not listener.gone():
+        yield from self.speak(symbols, speed=speed, context=context)
+        if closes and self._pause.size and not context.cancelled():
             yield self._pause.copy()
 
     def speak(
@@ -120,7 +120,7 @@ class TacotronEngine:
         symbols: Symbols,
         *,
         speed: float = 1.0,
-        listener: Listener = NOBODY,
+        context: SynthesisContext = UNATTENDED,
         max_steps: int | None = None,
     ) -> Generator[Samples, None, None]:
         """Speak symbols as they are. With `max_steps` the audio just ends after so many decoder
@@ -132,7 +132,7 @@ class TacotronEngine:
             voice = replace(voice, max_steps=asked, bare_limit=True, ended=lambda *_: None)
         try:
             memory, keys = self._encoder.run(["memory", "keys"], {"ids": symbols.ids[None]})
-            speech = Speech(voice, symbols, memory[0], keys[0], speed=speed, listener=listener)
+            speech = Speech(voice, memory[0], keys[0], speed=speed, context=context)
             for samples in speech.samples():
                 if not np.isfinite(samples).all():
                     raise SynthesisError("the voice gave samples that are not finite")
@@ -147,7 +147,7 @@ class TacotronEngine:
         """Nothing to stop: the model goes with the last reference."""
 
     def _warm(self) -> None:
-        """Run every graph once, so that the first listener does not pay for it."""
+        """Run every graph once, so that the first utterance does not pay for it."""
         try:
             for _ in self.speak(self.front_end.symbols("a"), max_steps=1):
                 pass

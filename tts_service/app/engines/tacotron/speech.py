@@ -8,15 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tts_service.app.engines.base import Listener, Notice
+from tts_service.app.engines.base import SynthesisContext, SynthesisWarning
 
 from .batch import Batch
 from .decoder import Row
-from .frontend import Symbols
 from .guard import Ending, Guard, GuardLimits, Verdict
 from .schedule import Pace, Schedule
 from .voicing import FADE_S, Samples, Voicing, VoicingGraphs, fade
-from .words import word_times
 
 _MESSAGES = {
     Ending.EARLY_STOP: "the voice stopped before it had spoken all of the text",
@@ -54,19 +52,17 @@ class Speech:
     def __init__(
         self,
         voice: VoiceRuntime,
-        symbols: Symbols,
         memory: NDArray[np.float32],
         keys: NDArray[np.float32],
         *,
         speed: float,
-        listener: Listener,
+        context: SynthesisContext,
     ) -> None:
         self._voice = voice
-        self._symbols = symbols
         self._memory = memory
         self._keys = keys
         self._speed = speed
-        self._listener = listener
+        self._context = context
         self._given = 0
         self._schedule = Schedule(
             voice.pace, voice.frame_s / speed, others=lambda: voice.batch.rows - 1
@@ -90,15 +86,14 @@ class Speech:
         seat = voice.batch.join(row)
         skipping = resume_at is not None
         context = voice.graphs.context_frames
-        began = self._given
         try:
             while True:
                 frames = self._schedule.next_frames() + context
                 parts: list[NDArray[np.float32]] = []
                 verdict = None
                 while frames and verdict is None:
-                    more, verdict = voice.batch.take(seat, frames, self._listener.gone)
-                    if self._listener.gone():
+                    more, verdict = voice.batch.take(seat, frames, self._context.cancelled)
+                    if self._context.cancelled():
                         return None
                     parts += more
                     frames = self._schedule.missing()
@@ -122,9 +117,7 @@ class Speech:
                     yield audio
                 if verdict is not None:
                     voice.ended(verdict, guard.steps * voice.frames_per_step, attempt)
-                    self._tell(verdict, attempt)
-                    if not skipping and resume_at is None:
-                        self._tell_words(guard, voicing, began)
+                    self._warn(verdict, attempt)
                     return verdict
                 if voicing.ended:
                     return None
@@ -161,19 +154,11 @@ class Speech:
         audio = audio[max(start - before, 0) :]
         return fade(audio, int(FADE_S * self._voice.sample_rate_hz), out=False), False
 
-    def _tell(self, verdict: Verdict, attempt: int) -> None:
+    def _warn(self, verdict: Verdict, attempt: int) -> None:
         retrying = attempt == 0 and self._retries(verdict)
         if verdict.ending is not Ending.STOP and not retrying:
             message = _MESSAGES[verdict.ending]
-            self._listener.notice(Notice(verdict.ending.value, message, self._given))
-
-    def _tell_words(self, guard: Guard, voicing: Voicing, began: int) -> None:
-        def start_of(step: int) -> int:
-            return began + voicing.sample_of(step * self._voice.frames_per_step, self._speed)
-
-        self._listener.words(
-            word_times(self._symbols.characters, guard.path, start_of, self._given)
-        )
+            self._context.warn(SynthesisWarning(verdict.ending.value, message, self._given))
 
 
 def _together(parts: list[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""From a client's `start` and the settings to what holds for a session."""
+"""What holds for one session: from a client's `start` and the settings."""
 
 from __future__ import annotations
 
@@ -14,19 +14,30 @@ from tts_service.app.utterance import SpeechOptions
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What holds for a session, as `ready` tells it."""
+class SessionConfig:
+    """What holds for a session."""
 
     options: SpeechOptions
     chunk_samples: int
     delay_s: float
     """Without more text, until what is no sentence yet is spoken."""
-    marks: bool
-    ready: Ready
+    marks: bool = False
+    """Whether a `mark` follows each sentence."""
+    ready: Ready | None = None
+    """The session's first message, if it has one."""
+
+    @classmethod
+    def of_simple_mode(cls, settings: TtsSettings) -> SessionConfig:
+        """What holds for a socket on which nothing is negotiated."""
+        return cls(
+            options=SpeechOptions(sample_rate_hz=settings.tts_sr),
+            chunk_samples=settings.tts_chunk_samples,
+            delay_s=settings.tts_max_buffer_delay_ms / 1000,
+        )
 
 
-def open_session(value: dict[str, Any], settings: TtsSettings, model: str) -> Terms:
-    """Raises `BadRequest` for a `start` that cannot be honoured.
+def negotiate(value: dict[str, Any], settings: TtsSettings, model: str) -> SessionConfig:
+    """What holds after the message `start`. Raises `BadRequest` if it cannot be honoured.
 
     From here on, the running task goes by the request id that the client gave.
     """
@@ -55,7 +66,7 @@ def open_session(value: dict[str, Any], settings: TtsSettings, model: str) -> Te
         ),
         ignored=Start.unknown(value),
     )
-    return Terms(
+    return SessionConfig(
         options=options,
         chunk_samples=options.sample_rate_hz * chunk_ms // 1000,
         delay_s=delay_ms / 1000,

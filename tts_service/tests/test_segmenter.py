@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts_service.app.incremental import IncrementalSplitter
-from tts_service.app.text import FIRST_PIECE_CHARS, MAX_PIECE_CHARS, Piece
+from tts_service.app.text.segmenter import FIRST_PIECE_CHARS, MAX_PIECE_CHARS, Piece, Segmenter
 
 PROSE = [
     "Dr. Smith paid $3.50 to J. R. Ewing. He left! ",
@@ -27,9 +26,9 @@ PROSE = [
 
 
 def cut(chunks: list[str], *, short_first: bool = True) -> list[Piece]:
-    splitter = IncrementalSplitter(short_first=short_first)
-    pieces = [piece for chunk in chunks for piece in splitter.push(chunk)]
-    return pieces + list(splitter.flush())
+    segmenter = Segmenter(short_first=short_first)
+    pieces = [piece for chunk in chunks for piece in segmenter.push(chunk)]
+    return pieces + list(segmenter.flush())
 
 
 def has_words(text: str) -> bool:
@@ -70,17 +69,17 @@ def test_the_cuts_are_those_of_the_text_however_it_comes(
 def test_pieces_are_the_text_whole_and_in_order(
     text: str, places: list[int], decisions: list[str]
 ) -> None:
-    splitter = IncrementalSplitter(short_first=True)
+    segmenter = Segmenter(short_first=True)
     pieces: list[Piece] = []
     came = 0
     for chunk, decision in zip(chunked(text, places), decisions, strict=False):
-        pieces += splitter.push(chunk)
+        pieces += segmenter.push(chunk)
         came += len(chunk)
         if decision:
-            pieces += splitter.flush() if decision == "flush" else splitter.pause()
+            pieces += segmenter.flush() if decision == "flush" else segmenter.pause()
             said = pieces[-1].end if pieces else 0
             assert not has_words(text[said:came])
-    pieces += splitter.flush()
+    pieces += segmenter.flush()
     at = 0
     for piece in pieces:
         assert not has_words(text[at : piece.start])
@@ -127,27 +126,27 @@ def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) 
     ],
 )
 def test_an_end_is_certain_when_what_follows_shows_it(before: str, shows_it: str) -> None:
-    splitter = IncrementalSplitter(short_first=True)
-    assert list(splitter.push(before)) == []
-    assert list(splitter.push(shows_it[:-1])) == []
-    (piece,) = splitter.push(shows_it[-1])
+    segmenter = Segmenter(short_first=True)
+    assert list(segmenter.push(before)) == []
+    assert list(segmenter.push(shows_it[:-1])) == []
+    (piece,) = segmenter.push(shows_it[-1])
     assert piece.text == before.strip()
     assert (piece.opens, piece.closes) == (True, True)
 
 
 def test_the_first_piece_is_a_clause_at_once() -> None:
-    splitter = IncrementalSplitter(short_first=True)
-    assert list(splitter.push("When the rain had stopped")) == []
-    (piece,) = splitter.push(",")
+    segmenter = Segmenter(short_first=True)
+    assert list(segmenter.push("When the rain had stopped")) == []
+    (piece,) = segmenter.push(",")
     assert (piece.text, piece.opens, piece.closes) == ("When the rain had stopped,", True, False)
-    assert list(splitter.push(" the children went out, and then")) == []
-    (rest,) = splitter.flush()
+    assert list(segmenter.push(" the children went out, and then")) == []
+    (rest,) = segmenter.flush()
     assert (rest.text, rest.opens) == ("the children went out, and then", False)
 
 
 def test_a_comma_in_a_number_ends_no_clause() -> None:
-    splitter = IncrementalSplitter(short_first=True)
-    assert list(splitter.push("The town of Ashford has 1,234 trees")) == []
+    segmenter = Segmenter(short_first=True)
+    assert list(segmenter.push("The town of Ashford has 1,234 trees")) == []
 
 
 def test_without_a_comma_the_first_piece_ends_before_a_word_that_opens_a_phrase() -> None:
@@ -157,13 +156,13 @@ def test_without_a_comma_the_first_piece_ends_before_a_word_that_opens_a_phrase(
 
 
 def test_a_pause_speaks_what_is_there_and_the_sentence_goes_on() -> None:
-    splitter = IncrementalSplitter(short_first=True)
-    assert list(splitter.push("Let me think")) == []
-    (held,) = splitter.pause()
+    segmenter = Segmenter(short_first=True)
+    assert list(segmenter.push("Let me think")) == []
+    (held,) = segmenter.pause()
     assert (held.text, held.opens, held.closes) == ("Let me think", True, False)
-    assert list(splitter.pause()) == []
-    assert list(splitter.push(" about it.")) == []
-    (rest,) = splitter.pause()
+    assert list(segmenter.pause()) == []
+    assert list(segmenter.push(" about it.")) == []
+    (rest,) = segmenter.pause()
     assert (rest.text, rest.opens, rest.closes) == ("about it.", False, True)
     assert (rest.start, rest.end) == (13, 22)
 
@@ -172,21 +171,21 @@ def test_a_pause_speaks_what_is_there_and_the_sentence_goes_on() -> None:
     ("text", "closes"), [("So says Dr.", False), ("It is over.", True), ('"Yes!"', True)]
 )
 def test_a_pause_behind_an_abbreviation_ends_no_sentence(text: str, closes: bool) -> None:
-    splitter = IncrementalSplitter(short_first=True)
-    (piece,) = [*splitter.push(text), *splitter.pause()]
+    segmenter = Segmenter(short_first=True)
+    (piece,) = [*segmenter.push(text), *segmenter.pause()]
     assert piece.closes is closes
 
 
 def test_a_flush_ends_the_sentence() -> None:
-    splitter = IncrementalSplitter(short_first=True)
-    (piece,) = [*splitter.push("So says Dr."), *splitter.flush()]
+    segmenter = Segmenter(short_first=True)
+    (piece,) = [*segmenter.push("So says Dr."), *segmenter.flush()]
     assert piece.closes
-    (following,) = [*splitter.push("Smith"), *splitter.flush()]
+    (following,) = [*segmenter.push("Smith"), *segmenter.flush()]
     assert following.opens
 
 
 def test_what_is_kept_of_an_endless_text_is_bounded() -> None:
-    splitter = IncrementalSplitter(short_first=True)
+    segmenter = Segmenter(short_first=True)
     for _ in range(3000):
-        list(splitter.push("a. b.c, "))
-        assert len(splitter._text) < 1000
+        list(segmenter.push("a. b.c, "))
+        assert len(segmenter._text) < 1000

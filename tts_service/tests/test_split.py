@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tts_service.app.text import FIRST_PIECE_CHARS, MAX_PIECE_CHARS, MIN_CLAUSE_CHARS, split
+from tts_service.app.text.segmenter import (
+    FIRST_PIECE_CHARS,
+    MAX_PIECE_CHARS,
+    MIN_CLAUSE_CHARS,
+    split,
+)
 
 
 def spoken(text: str) -> list[str]:
