@@ -12,8 +12,8 @@ import pytest
 
 from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
+from tests.support.fakes import StepwiseRecognizer
 from tests.support.server import Served, served
-from tests.support.stepwise import StepwiseRecognizer
 from tests.support.wire import wait_for
 
 SECOND = bytes([0, 1]) * 16000

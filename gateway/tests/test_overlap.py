@@ -20,9 +20,8 @@ from gateway.app.overlap import MAX_LINE_BYTES, segments_of
 from gateway.tests import misbehaving
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import cut, upstream
-from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice, tone_of
+from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice, StepwiseRecognizer, tone_of
 from tests.support.server import Served, served
-from tests.support.stepwise import StepwiseRecognizer
 from tests.support.wire import wait_for
 
 SECOND = bytes([0, 1]) * 16000

@@ -15,8 +15,8 @@ from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import closing_frame, cut, text_frame, upstream, websocket_then
+from tests.support.fakes import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
 from tests.support.server import Served, served
-from tests.support.spoken import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
 from tests.support.wire import close_of, open_ws, wait_for
 
 

@@ -10,8 +10,7 @@ from websockets.exceptions import InvalidStatus
 from gateway.tests.conftest import Serve
 from tests.support.fakes import FakeVoice
 from tests.support.server import Served
-from tests.support.session import open_session
-from tests.support.wire import close_of, closing_of, open_ws, wait_for
+from tests.support.wire import close_of, closing_of, open_session, open_ws, wait_for
 
 TEXT = "First a sentence of many words. Then another one."
 

@@ -21,9 +21,16 @@ from common.protocol.live import Final
 from common.protocol.session import Begin, End
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import closed_port, cut, stall, upstream, websocket_then
-from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice
+from tests.support.fakes import (
+    SAMPLES_PER_CHARACTER,
+    FakeVoice,
+    LoudIsSpeech,
+    WordRecognizer,
+    silence,
+    spoken,
+    text_of,
+)
 from tests.support.server import Served, served
-from tests.support.spoken import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
 from tests.support.wire import close_of, closing_of, open_ws, wait_for
 
 Frame = dict[str, Any] | bytes

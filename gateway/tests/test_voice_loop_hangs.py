@@ -17,8 +17,8 @@ from common.protocol.session import Audio, Limits, Ready
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import hang, ready_but, stall, text_frame, upstream, websocket_then
 from gateway.tests.test_voice_loop import open_loop
+from tests.support.fakes import spoken
 from tests.support.server import Served
-from tests.support.spoken import spoken
 from tests.support.wire import close_of, open_ws, wait_for
 
 SHORT = {

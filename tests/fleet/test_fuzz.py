@@ -20,8 +20,7 @@ from common.protocol.live import Event, ListenEnd, ListenReady
 from common.protocol.session import Failure, GoAway
 from deploy.local import LocalFleet
 from tests.support.audio_files import tone_file
-from tests.support.session import open_session
-from tests.support.wire import close_of, open_ws
+from tests.support.wire import close_of, open_session, open_ws
 
 pytestmark = pytest.mark.fleet
 

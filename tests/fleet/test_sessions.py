@@ -10,9 +10,8 @@ import pytest
 from deploy.local import LocalFleet
 from deploy.local.words import words
 from tests.fleet.conftest import StartFleet
-from tests.support.session import open_session
 from tests.support.speech import hear
-from tests.support.wire import close_of, closing_of
+from tests.support.wire import close_of, closing_of, open_session
 
 pytestmark = pytest.mark.fleet
 

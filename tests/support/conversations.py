@@ -41,10 +41,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 from websockets.typing import Subprotocol
 
-from tests.support.fakes import FakeRecognizer, FakeVoice
+from tests.support.fakes import (
+    FakeRecognizer,
+    FakeVoice,
+    LoudIsSpeech,
+    StepwiseRecognizer,
+    WordRecognizer,
+)
 from tests.support.server import Served, served
-from tests.support.spoken import LoudIsSpeech, WordRecognizer
-from tests.support.stepwise import StepwiseRecognizer
 from tests.support.wire import open_ws
 
 RECORDED = Path(__file__).resolve().parent.parent / "fleet" / "recorded"

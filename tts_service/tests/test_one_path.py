@@ -10,8 +10,7 @@ import httpx
 import pytest
 
 from tests.support.server import Served
-from tests.support.session import open_session
-from tests.support.wire import open_ws, speak
+from tests.support.wire import open_session, open_ws, speak
 from tts_service.app.text.segmenter import (
     CONTEXT_CHARS,
     WINDOW_CHARS,

@@ -12,7 +12,7 @@ from common.audio.encoding import AudioFormat
 from common.audio.pcm import Encoding
 from tests.support.fakes import FakeVoice, audio_ms, tone_of
 from tests.support.server import Served
-from tests.support.session import open_session
+from tests.support.wire import open_session
 from tts_service.tests.conftest import Serve
 
 FIRST, SECOND = "The quick brown fox jumps.", "Then it rests."

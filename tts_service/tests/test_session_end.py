@@ -13,8 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.fakes import FakeVoice, audio_ms
 from tests.support.server import Served
-from tests.support.session import open_session
-from tests.support.wire import close_of, open_ws, wait_for
+from tests.support.wire import close_of, open_session, open_ws, wait_for
 from tts_service.tests.conftest import Serve
 
 

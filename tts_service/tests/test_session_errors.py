@@ -8,8 +8,7 @@ import pytest
 
 from tests.support.fakes import FakeVoice, audio_ms
 from tests.support.server import Served
-from tests.support.session import open_session
-from tests.support.wire import close_of, closing_of, open_ws
+from tests.support.wire import close_of, closing_of, open_session, open_ws
 from tts_service.tests.conftest import Serve
 
 SENTENCE = "The quick brown fox jumps."

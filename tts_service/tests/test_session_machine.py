@@ -22,7 +22,7 @@ from common.protocol.session import (
     SendText,
     Speak,
 )
-from tests.support.session import Rules
+from tests.support.wire import Rules
 from tts_service.app.engines.base import SynthesisWarning
 from tts_service.app.session.machine import (
     REMEMBERED_IDS,

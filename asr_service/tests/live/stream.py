@@ -10,7 +10,7 @@ from asr_service.app.live.transcriber import DecodeRequest, StreamTranscriber
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES, VoiceActivity
 from common.audio.samples import decode_s16le
 from common.protocol.live import Event, Final, ListenEnd, SpeechEnd, SpeechStart
-from tests.support.spoken import LoudIsSpeech, WordRecognizer
+from tests.support.fakes import LoudIsSpeech, WordRecognizer
 
 
 @dataclass

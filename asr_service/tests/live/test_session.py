@@ -29,8 +29,8 @@ from common.audio.pcm import Encoding
 from common.audio.samples import StreamResampler, decode_s16le
 from common.protocol.recognition import Segment
 from common.server.lifecycle import Lifecycle
+from tests.support.fakes import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
 from tests.support.server import Served, served
-from tests.support.spoken import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
 from tests.support.wire import close_of, open_ws, wait_for
 
 Message = dict[str, Any]

@@ -18,7 +18,7 @@ from asr_service.app.live.transcriber import (
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
 from common.protocol.live import ListenEnd, Partial, SpeechEnd, SpeechStart
-from tests.support.spoken import (
+from tests.support.fakes import (
     GAP_SAMPLES,
     WORD_MS,
     silence,
