@@ -8,7 +8,7 @@ accepted WebSocket in `error_boundary`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -106,7 +106,9 @@ class FaultBoundaryMiddleware:
 
 
 @asynccontextmanager
-async def error_boundary(websocket: WebSocket, *, session: bool) -> AsyncIterator[None]:
+async def error_boundary(
+    websocket: WebSocket, *, session: bool | Callable[[], bool]
+) -> AsyncIterator[None]:
     """Close an accepted WebSocket with the error that is raised within.
 
     `session` as in `close_with_error`.
@@ -117,7 +119,11 @@ async def error_boundary(websocket: WebSocket, *, session: bool) -> AsyncIterato
         log.debug("session.disconnected")
     except SpeechError as error:
         log.info("session.failed", code=error.code)
-        await close_with_error(websocket, error, session=session)
+        await close_with_error(
+            websocket, error, session=session() if callable(session) else session
+        )
     except Exception as error:
         log.error("session.crashed", exc_info=error)
-        await close_with_error(websocket, Internal(FAULT), session=session)
+        await close_with_error(
+            websocket, Internal(FAULT), session=session() if callable(session) else session
+        )

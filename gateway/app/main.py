@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import anyio
 import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -16,17 +16,14 @@ from common.server.app import create_app
 from common.server.health import Readiness, health_router
 from common.server.lifecycle import Lifecycle
 from common.settings import SettingsError, load_settings
-from gateway.app import listening, routes
-from gateway.app.catalogue import Catalogue
-from gateway.app.fleet import Fleet
+from gateway.app import echo, routes
 from gateway.app.openai import models, speech, transcriptions
-from gateway.app.openai.documents import describe_in_their_words
-from gateway.app.openai.errors import OpenAIErrorsMiddleware
-from gateway.app.openai.names import Names
+from gateway.app.openai.errors import OpenAIErrorsMiddleware, document_codes
 from gateway.app.quota import Quota, QuotaMiddleware
-from gateway.app.replicas import Resolve, addresses_of
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import Upstream, UpstreamAnswer, new_http_client
+from gateway.app.upstreams.replicas import Resolve, addresses_of
+from gateway.app.upstreams.service import Upstream, UpstreamRefusal, new_http_client
+from gateway.app.upstreams.services import Services
 
 
 def build(
@@ -38,17 +35,33 @@ def build(
         per_minute=settings.gateway_key_requests_per_minute,
         at_a_time=settings.gateway_key_concurrency,
     )
-    tts = Upstream("tts", settings.gateway_tts_url, http, settings, resolve=resolve)
-    asr = Upstream("asr", settings.gateway_asr_url, http, settings, resolve=resolve)
-    fleet = Fleet(settings, lifecycle, tts=tts, asr=asr)
-    names = Names(fleet)
-
+    tts = Upstream(
+        "tts",
+        settings.gateway_tts_url,
+        http,
+        settings,
+        # A pong comes after all audio that was sent before the ping.
+        pong_timeout_s=settings.gateway_stall_timeout_s,
+        resolve=resolve,
+    )
+    asr = Upstream(
+        "asr",
+        settings.gateway_asr_url,
+        http,
+        settings,
+        # Pings are read after all audio that is recognized before them.
+        pong_timeout_s=settings.gateway_recognition_timeout_s,
+        resolve=resolve,
+    )
+    services = Services(settings, lifecycle, tts=tts, asr=asr)
     wyoming = _wyoming() if settings.gateway_wyoming_port else None
 
     async def upstream_states() -> dict[str, Any]:
-        states = await asyncio.gather(tts.state(), asr.state())
+        async with anyio.create_task_group() as tasks:
+            for service in (tts, asr):
+                tasks.start_soon(service.replicas.refresh)
         return {
-            "upstreams": dict(zip((tts.name, asr.name), states, strict=True)),
+            "upstreams": {service.name: service.replicas.state for service in (tts, asr)},
             "replicas": {service.name: service.replicas.count() for service in (tts, asr)},
         }
 
@@ -63,42 +76,43 @@ def build(
     async def run() -> AsyncIterator[None]:
         async with AsyncExitStack() as held:
             await held.enter_async_context(http)
-            await held.enter_async_context(tts.replicas.watched())
-            await held.enter_async_context(asr.replicas.watched())
+            await held.enter_async_context(tts.replicas.kept_fresh())
+            await held.enter_async_context(asr.replicas.kept_fresh())
             if wyoming is not None:
-                await held.enter_async_context(wyoming(fleet, names))
+                await held.enter_async_context(wyoming(services))
             lifecycle.ready()
             yield
 
     app = create_app(
         service="gateway",
-        summary="The one door of the fleet: speech, recognition and the echo of both.",
+        summary="The one address of the fleet: speech, recognition and the echo of both.",
         settings=settings,
         lifecycle=lifecycle,
         routers=[
             health_router("gateway", lifecycle, details=upstream_states, readiness=readiness),
-            routes.router(fleet),
-            listening.router(fleet),
-            speech.router(fleet, names),
-            transcriptions.router(fleet, names),
-            models.router(fleet, names),
+            routes.speech_router(services),
+            routes.recognition_router(services),
+            echo.router(services),
+            speech.router(services),
+            transcriptions.router(services),
+            models.router(services),
         ],
         run=run,
         guards=[Middleware(QuotaMiddleware, quota=quota)] if settings.limits_keys else [],
     )
 
     app.add_middleware(OpenAIErrorsMiddleware)
-    describe_in_their_words(app)
+    document_codes(app)
 
-    @app.exception_handler(UpstreamAnswer)
-    async def refused_upstream(_: Request, refusal: UpstreamAnswer) -> Response:
+    @app.exception_handler(UpstreamRefusal)
+    async def refused_upstream(_: Request, refusal: UpstreamRefusal) -> Response:
         return routes.as_response(refusal)
 
     return app
 
 
-def _wyoming() -> Callable[[Fleet, Catalogue], AbstractAsyncContextManager[None]]:
-    """What serves Wyoming. Raises `SettingsError` if its package is not installed."""
+def _wyoming() -> Callable[[Services], AbstractAsyncContextManager[None]]:
+    """Import what serves Wyoming. Raises `SettingsError` if its package is not installed."""
     try:
         from gateway.app.wyoming.server import serving
     except ModuleNotFoundError as error:

@@ -1,34 +1,110 @@
 """The relay of a WebSocket: frames both ways, byte for byte, and no failure hidden.
 
-The one message of its own, in a session, is the `goaway` of a gateway that is itself leaving.
+The one message of its own, in a session, is the `goaway` of a gateway that is itself draining.
 
-Back-pressure is the sockets' own: a frame is read from one side only after the one before it was
-taken by the other, so no more than a few frames are ever held here.
+Back-pressure is the sockets' own: a frame is read from one side only after the other side has taken
+the one before it, so no more than a few frames are ever held here. What the text frames say of work
+in flight is read on the way, since draining waits for it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import ExitStack
+from typing import Any
 
+import anyio
 from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from common.errors import Internal, SpeechError
-from common.logger import get_logger
-from common.protocol.session import GoAway
-from common.server.error_boundary import FAULT
+from common.errors import SpeechError
+from common.protocol.messages import parse_json_object
+from common.protocol.session import GoAway, is_start
+from common.server.error_boundary import error_boundary
 from common.server.lifecycle import Lifecycle
 from common.server.tasks import until_first
-from common.server.websocket import GOING_AWAY, close, close_with_error
-from gateway.app.in_flight import InFlightTracker
+from common.server.websocket import GOING_AWAY, close
 from gateway.app.settings import GatewaySettings
-from gateway.app.watched import Closed, UpstreamSocket
+from gateway.app.upstreams.socket import SessionClosed, UpstreamSocket
 
-log = get_logger(__name__)
+
+class InFlightTracker:
+    """Knows from the frames that pass whether one socket has work in flight.
+
+    Work is in flight from a message of the client to the `end` of the service. It is shown each
+    frame, in order. What a client sends after the last frame of the service starts no work.
+    """
+
+    def __init__(self) -> None:
+        self.in_session = False
+        """Whether the client's first message was a `start`: then it understands `goaway`."""
+        self._has_begun = False
+        self._busy = False
+        self._has_ended = False
+
+    def __bool__(self) -> bool:
+        return self._busy
+
+    def client_sent(self, text: str) -> None:
+        """Take note of a text frame on its way to the service."""
+        if not self._has_begun:
+            self.in_session = is_start(_message(text))
+        self._has_begun = True
+        self._busy = not self._has_ended
+
+    def service_sent(self, text: str) -> None:
+        """Take note of a text frame that was sent to the client."""
+        message = _message(text)
+        self._has_ended = self._has_ended or self._is_last(message)
+        if self._has_ended or message.get("type") == "end":
+            self._busy = False
+
+    def service_sent_audio(self) -> None:
+        """Take note of a frame of audio that was sent to the client."""
+        self._busy = True
+
+    def _is_last(self, message: dict[str, Any]) -> bool:
+        """Tell whether the service sends nothing after this message."""
+        return message.get("type") == "end" or _is_fatal(message)
+
+
+class SpeechInFlightTracker(InFlightTracker):
+    """The tracker of `/ws/tts`, whose sessions may wait with nothing in flight.
+
+    In a session an utterance is in flight from its first `text` or `speak` to its `end`, unless it
+    is refused (by an `error` with its id before its `begin`).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._requested: set[object] = set()
+        self._begun: set[object] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._requested) if self.in_session else self._busy
+
+    def client_sent(self, text: str) -> None:
+        super().client_sent(text)
+        if self.in_session:
+            message = _message(text)
+            if message.get("type") in ("text", "speak") and isinstance(message.get("id"), str):
+                self._requested.add(message["id"])
+
+    def service_sent(self, text: str) -> None:
+        super().service_sent(text)
+        if not self.in_session:
+            return
+        message = _message(text)
+        kind, id_ = message.get("type"), message.get("id")
+        if kind == "begin":
+            self._requested.add(id_)
+            self._begun.add(id_)
+        elif kind == "end" or (kind == "error" and id_ not in self._begun):
+            self._requested.discard(id_)
+            self._begun.discard(id_)
+
+    def _is_last(self, message: dict[str, Any]) -> bool:
+        return _is_fatal(message)
 
 
 class Relay:
@@ -37,50 +113,39 @@ class Relay:
     def __init__(
         self,
         client: WebSocket,
-        upstream: ClientConnection,
+        upstream: UpstreamSocket,
         *,
-        name: str,
         lifecycle: Lifecycle,
         settings: GatewaySettings,
-        pong_timeout_s: float,
         in_flight: InFlightTracker,
     ) -> None:
         self._client = client
-        stall_s = settings.gateway_stall_timeout_s
-        self._upstream = UpstreamSocket(upstream, name, stall_s, pong_timeout_s)
+        self._upstream = upstream
         self._lifecycle = lifecycle
         self._settings = settings
         self._work = ExitStack()
         self._in_flight = in_flight
-        self._idle = asyncio.Event()
+        self._idle = anyio.Event()
         self._idle.set()
         self._sending_since = 0.0
 
     async def run(self) -> None:
-        """Relay until one side ends, and end the client's accordingly."""
+        """Relay until one side ends, and close the client's socket accordingly."""
         with self._work:
-            try:
-                await until_first(
-                    self._to_client(),
-                    self._to_upstream(),
-                    self._upstream.watch(),
-                    self._watch(),
-                    self._leave(),
-                )
-            except Closed as closed:
-                await close(self._client, closed.code, closed.reason)
-            except WebSocketDisconnect:
-                log.debug("relay.client_left")
-            except SpeechError as error:
-                log.warning("relay.broken_off", code=error.code)
-                await close_with_error(self._client, error, session=self._in_flight.in_session)
-            except Exception as error:
-                log.error("relay.failed", exc_info=error)
-                fault = Internal(FAULT)
-                await close_with_error(self._client, fault, session=self._in_flight.in_session)
+            async with error_boundary(self._client, session=lambda: self._in_flight.in_session):
+                try:
+                    await until_first(
+                        self._to_client(),
+                        self._to_upstream(),
+                        self._upstream.watch(),
+                        self._watch_slow_reader(),
+                        self._drain(),
+                    )
+                except SessionClosed as closed:
+                    await close(self._client, closed.code, closed.reason)
 
     async def _to_upstream(self) -> None:
-        """Returns when the client has gone."""
+        """Pass on what the client sends; returns when it has disconnected."""
         while True:
             message = await self._client.receive()
             if message["type"] == "websocket.disconnect":
@@ -88,7 +153,7 @@ class Relay:
             text: str | None = message.get("text")
             if text is not None:
                 self._in_flight.client_sent(text)
-                self._note_work()
+                self._update_work()
             await self._upstream.send(message["bytes"] if text is None else text)
 
     async def _to_client(self) -> None:
@@ -103,39 +168,50 @@ class Relay:
             if isinstance(frame, bytes):
                 await send({"type": "websocket.send", "bytes": frame})
                 if not self._in_flight:
-                    self._in_flight.service_sounded()
-                    self._note_work()
+                    self._in_flight.service_sent_audio()
+                    self._update_work()
             else:
                 await send({"type": "websocket.send", "text": frame})
                 self._in_flight.service_sent(frame)
-                self._note_work()
+                self._update_work()
 
-    async def _watch(self) -> None:
-        """Notice a client that takes nothing."""
+    async def _watch_slow_reader(self) -> None:
+        """Drop a client that reads nothing for the idle time."""
         idle_s = self._settings.idle_timeout_s
         while True:
-            await asyncio.sleep(idle_s / 2)
-            if not self._upstream.waited_for and time.monotonic() - self._sending_since > idle_s:
-                raise Closed(GOING_AWAY, f"took no audio for {idle_s:g} s")
+            await anyio.sleep(idle_s / 2)
+            if not self._upstream.is_receiving and time.monotonic() - self._sending_since > idle_s:
+                raise SessionClosed(GOING_AWAY, f"took no audio for {idle_s:g} s")
 
-    async def _leave(self) -> None:
-        """A session is told when the gateway leaves, and ends when nothing is under way in it."""
+    async def _drain(self) -> None:
+        """Announce to a session that the gateway drains; end it when nothing is in flight."""
         await self._lifecycle.draining.wait()
         if not self._in_flight.in_session:
-            await asyncio.Event().wait()  # the simple mode has no words for it
+            await anyio.sleep_forever()  # the simple mode has no message for it
         goaway = GoAway(deadline_ms=round(self._lifecycle.drain_remaining_s * 1000))
         await self._client.send_text(goaway.frame())
         await self._idle.wait()
-        raise Closed(GOING_AWAY, "shutting down")
+        raise SessionClosed(GOING_AWAY, "shutting down")
 
-    def _note_work(self) -> None:
-        """What is under way is worth waiting for when leaving, and refused while leaving.
+    def _update_work(self) -> None:
+        """Count what is in flight as work that draining waits for.
 
-        Raises `Draining`.
+        Raises `Draining` for what begins while the gateway drains.
         """
         if self._in_flight and self._idle.is_set():
             self._work.enter_context(self._lifecycle.work())
-            self._idle.clear()
+            self._idle = anyio.Event()
         elif not self._in_flight:
             self._work.close()
             self._idle.set()
+
+
+def _is_fatal(message: dict[str, Any]) -> bool:
+    return message.get("type") == "error" and message.get("fatal") is not False
+
+
+def _message(text: str) -> dict[str, Any]:
+    try:
+        return parse_json_object(text)
+    except SpeechError:
+        return {}

@@ -1,104 +1,173 @@
-"""The doors of the gateway that speak."""
+"""The endpoints of the gateway that pass on what one service answers.
+
+Those that join both services are in `echo` and `voice_loop`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated
 
-from fastapi import APIRouter, Request, WebSocket
+from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi.responses import Response
 
-from common.errors import EmptyText, SpeechError, SynthesisFailed
+from common.errors import (
+    EmptyAudio,
+    EmptyText,
+    RecognitionFailed,
+    SpeechError,
+    SynthesisFailed,
+    UndecodableAudio,
+)
+from common.protocol.catalogue import Models, Voices
+from common.protocol.recognition import SttFileQuery, SttQuery, wants_lines
 from common.protocol.speech import SpeechBody
 from common.server.error_boundary import refuse
-from common.server.openapi import AUDIO, errors, json_body
-from gateway.app.fleet import RELAYED, Fleet, streamed
-from gateway.app.in_flight import InFlightTracker, SpeechInFlightTracker
-from gateway.app.relay import Relay
-from gateway.app.upstreams import Upstream, UpstreamAnswer, handshake_headers
+from common.server.openapi import AUDIO, TRANSCRIPT, errors, file_body, json_body, pcm_body
+from gateway.app.relay import InFlightTracker, Relay, SpeechInFlightTracker
+from gateway.app.upstreams.answers import check_transcript
+from gateway.app.upstreams.service import OCTETS, Upstream, UpstreamRefusal, passed_headers
+from gateway.app.upstreams.services import (
+    RELAYED_ERRORS,
+    STT_BYTES,
+    STT_FILE,
+    UPSTREAM_ERRORS,
+    Recording,
+    Services,
+    streamed,
+)
 from gateway.app.voice_loop import VoiceLoop
-from gateway.app.watched import UpstreamSocket
 
 
-def router(fleet: Fleet) -> APIRouter:
+def speech_router(services: Services) -> APIRouter:
+    """The endpoints of speech, and all WebSockets."""
     routes = APIRouter(tags=["speech"])
-    tts = fleet.tts
-    stall_s = fleet.settings.gateway_stall_timeout_s
-    # A pong comes after all audio that was sent before the ping.
-    pong_s, heard_pong_s = stall_s, fleet.settings.gateway_recognition_timeout_s
-
-    async def relayed(
-        websocket: WebSocket,
-        service: Upstream,
-        path: str,
-        in_flight: InFlightTracker,
-        pong_timeout_s: float,
-    ) -> None:
-        """Have a replica of `service` answer; what it says of a refusal is the client's answer."""
-        query = websocket.url.query
-        async with admitted_socket(websocket), service.websocket(path, query) as upstream:
-            await websocket.accept(headers=handshake_headers(upstream))
-            await Relay(
-                websocket,
-                upstream,
-                name=service.name,
-                lifecycle=fleet.lifecycle,
-                settings=fleet.settings,
-                in_flight=in_flight,
-                pong_timeout_s=pong_timeout_s,
-            ).run()
-
-    @asynccontextmanager
-    async def admitted_socket(websocket: WebSocket) -> AsyncIterator[None]:
-        """Hold a place for a socket; tell why, if it cannot be served."""
-        try:
-            fleet.lifecycle.check()
-            async with fleet.sessions.slot():
-                yield
-        except SpeechError as error:
-            await refuse(websocket, error)
-        except UpstreamAnswer as refusal:
-            await websocket.send_denial_response(as_response(refusal))
 
     @routes.websocket("/ws/tts")
     async def ws_tts(websocket: WebSocket) -> None:
-        await relayed(websocket, tts, "/ws/tts", SpeechInFlightTracker(), pong_s)
+        await relay(websocket, services.tts, "/ws/tts", SpeechInFlightTracker())
 
     @routes.websocket("/ws/stt")
     async def ws_stt(websocket: WebSocket) -> None:
-        await relayed(websocket, fleet.asr, "/ws/stt", InFlightTracker(), heard_pong_s)
+        await relay(websocket, services.asr, "/ws/stt", InFlightTracker())
 
     @routes.websocket("/ws/echo")
     async def ws_echo(websocket: WebSocket) -> None:
         async with (
             admitted_socket(websocket),
-            fleet.asr.websocket("/ws/stt", "") as ears,
-            tts.websocket("/ws/tts", "") as voice,
+            services.asr.websocket("/ws/stt") as recognition,
+            services.tts.websocket("/ws/tts") as speech,
         ):
             await websocket.accept()
             await VoiceLoop(
                 websocket,
-                ears=UpstreamSocket(ears, fleet.asr.name, stall_s, heard_pong_s),
-                voice=UpstreamSocket(voice, tts.name, stall_s, pong_s),
-                lifecycle=fleet.lifecycle,
-                settings=fleet.settings,
+                recognition=recognition,
+                speech=speech,
+                lifecycle=services.lifecycle,
+                settings=services.settings,
             ).run()
+
+    async def relay(
+        websocket: WebSocket, service: Upstream, path: str, in_flight: InFlightTracker
+    ) -> None:
+        """Have a replica of `service` answer; its refusal is the client's answer."""
+        query = websocket.url.query
+        async with admitted_socket(websocket), service.websocket(path, query) as upstream:
+            await websocket.accept(headers=upstream.handshake_headers)
+            await Relay(
+                websocket,
+                upstream,
+                lifecycle=services.lifecycle,
+                settings=services.settings,
+                in_flight=in_flight,
+            ).run()
+
+    @asynccontextmanager
+    async def admitted_socket(websocket: WebSocket) -> AsyncIterator[None]:
+        """Hold a place for a socket; answer why, if it cannot be served."""
+        try:
+            services.lifecycle.check()
+            async with services.sessions.slot():
+                yield
+        except SpeechError as error:
+            await refuse(websocket, error)
+        except UpstreamRefusal as refusal:
+            await websocket.send_denial_response(as_response(refusal))
 
     @routes.post(
         "/api/tts",
         summary="Text to speech, streamed while it is synthesized",
         response_class=Response,
-        responses=AUDIO | errors(*RELAYED, EmptyText, SynthesisFailed),
+        responses=AUDIO | errors(*RELAYED_ERRORS, EmptyText, SynthesisFailed),
         openapi_extra=json_body(SpeechBody),
     )
     async def post_tts(request: Request) -> Response:
         async with AsyncExitStack() as held:
-            await held.enter_async_context(fleet.admitted())
-            body = await fleet.body_of(request)
-            return await streamed(request, held, tts, fleet.speech(body))
+            await held.enter_async_context(services.admitted())
+            body = await services.read_body(request)
+            return await streamed(request, held, services.tts, services.speech(body))
+
+    @routes.get("/api/voices", summary="The voices that speak", responses=errors(*UPSTREAM_ERRORS))
+    async def voices() -> Voices:
+        async with services.admitted():
+            return await services.voices()
 
     return routes
 
 
-def as_response(refusal: UpstreamAnswer) -> Response:
+def recognition_router(services: Services) -> APIRouter:
+    """The endpoints of recognition."""
+    routes = APIRouter(tags=["recognition"])
+
+    async def recognize(request: Request, held: AsyncExitStack, recording: Recording) -> Response:
+        """Pass on what the recognizer answers: whole, or its lines as they come."""
+        if wants_lines(request.headers.get("Accept", "")):
+            return await streamed(request, held, services.asr, services.segments(recording))
+        answer = await services.transcript(request, recording)
+        check_transcript(answer)
+        return Response(answer.content, headers=passed_headers(answer.headers))
+
+    @routes.post(
+        STT_BYTES,
+        summary="Raw PCM to text with times",
+        response_class=Response,
+        responses=TRANSCRIPT
+        | errors(*RELAYED_ERRORS, EmptyAudio, UndecodableAudio, RecognitionFailed),
+        openapi_extra=pcm_body(),
+    )
+    async def stt_bytes(request: Request, query: Annotated[SttQuery, Query()]) -> Response:
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(services.admitted())
+            body = await services.read_body(request)
+            query.pcm.check(body)
+            return await recognize(request, held, Recording(STT_BYTES, body, query))
+
+    @routes.post(
+        STT_FILE,
+        summary="An audio file of any kind to text with times",
+        response_class=Response,
+        responses=TRANSCRIPT
+        | errors(*RELAYED_ERRORS, EmptyAudio, UndecodableAudio, RecognitionFailed),
+        openapi_extra=file_body(SttFileQuery),
+    )
+    async def stt_file(request: Request, query: Annotated[SttFileQuery, Query()]) -> Response:
+        async with AsyncExitStack() as held:
+            await held.enter_async_context(services.admitted())
+            body = await services.read_body(request)
+            # A form is passed on as it is: its boundary stands in the header.
+            content_type = request.headers.get("Content-Type", OCTETS)
+            return await recognize(request, held, Recording(STT_FILE, body, query, content_type))
+
+    @routes.get(
+        "/api/models", summary="The models that recognize", responses=errors(*UPSTREAM_ERRORS)
+    )
+    async def models() -> Models:
+        async with services.admitted():
+            return await services.models()
+
+    return routes
+
+
+def as_response(refusal: UpstreamRefusal) -> Response:
     return Response(refusal.body, status_code=refusal.status_code, headers=refusal.headers)

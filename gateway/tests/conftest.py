@@ -12,7 +12,7 @@ from asr_service.app.main import build as build_asr
 from asr_service.app.settings import AsrSettings
 from gateway.app.main import build
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import new_http_client
+from gateway.app.upstreams.service import new_http_client
 from tests.support.fakes import FakeRecognizer, FakeVoice
 from tests.support.server import Served, served
 from tts_service.app.main import build as build_tts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.app.in_flight import InFlightTracker, SpeechInFlightTracker
+from gateway.app.relay import InFlightTracker, SpeechInFlightTracker
 
 START = '>{"type": "start"}'
 
@@ -72,5 +72,5 @@ def test_elsewhere_it_is_so_from_the_first_message_to_the_end(
 
 def test_audio_without_a_text_is_under_way_in_the_simple_mode() -> None:
     seen = SpeechInFlightTracker()
-    seen.service_sounded()
+    seen.service_sent_audio()
     assert seen

@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 
 from gateway.app.main import build
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import new_http_client
+from gateway.app.upstreams.service import new_http_client
 from gateway.tests import misbehaving
 from gateway.tests.misbehaving import Answer, cut, upstream
 from tests.support.fakes import FakeVoice

@@ -16,7 +16,7 @@ from asr_service.app.main import build as build_asr
 from asr_service.app.settings import AsrSettings
 from gateway.app.main import build
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import new_http_client
+from gateway.app.upstreams.service import new_http_client
 from gateway.tests import misbehaving
 from gateway.tests.conftest import Serve
 from tests.support.audio_files import tone_file

@@ -16,7 +16,7 @@ import pytest
 from asr_service.app.main import build as build_asr
 from asr_service.app.settings import AsrSettings
 from common.errors import UpstreamFailed
-from gateway.app.overlap import MAX_LINE_BYTES, segments_of
+from gateway.app.upstreams.answers import MAX_LINE_BYTES, segments_of
 from gateway.tests import misbehaving
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import cut, upstream
@@ -268,5 +268,5 @@ def test_lines_are_put_together_wherever_they_were_cut() -> None:
     ],
 )
 def test_what_is_no_whole_stream_of_segments_is_refused(chunks: list[bytes]) -> None:
-    with pytest.raises(UpstreamFailed, match="no stream of segments"):
+    with pytest.raises(UpstreamFailed, match="not of the protocol"):
         texts_of(*chunks)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from gateway.app.replicas import Replica, Replicas
+from gateway.app.upstreams.replicas import Replica, Replicas
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class World:
         return self.states[replica.host]
 
     def look(self) -> None:
-        run(self.replicas.look())
+        run(self.replicas.refresh())
 
     def __getitem__(self, host: str) -> Replica:
         return next(r for r in self.replicas.known if r.host == host)
@@ -76,7 +76,7 @@ def test_in_use_is_counted_until_it_ends(world: World) -> None:
 
 
 def test_a_full_one_is_asked_last_and_for_a_while_only(world: World) -> None:
-    world.replicas.full(world["a"], for_s=5)
+    world.replicas.mark_full(world["a"], for_s=5)
     world["b"].in_flight = world["c"].in_flight = 7
     assert world.order()[-1] == "a"
     world.now += 5
@@ -162,10 +162,10 @@ def test_the_service_is_as_its_most_hopeful_replica(
 
 
 def test_looking_goes_on_while_it_is_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.app.replicas.LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("gateway.app.upstreams.replicas.PROBE_EVERY_S", 0.01)
 
     async def watch() -> None:
-        async with world.replicas.watched():
+        async with world.replicas.kept_fresh():
             world.states = {"e": "ready"}
             while world.order() != ["e"]:  # noqa: ASYNC110 - who looks gives no sign
                 await asyncio.sleep(0.01)

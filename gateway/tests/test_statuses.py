@@ -16,7 +16,7 @@ from common.audio.pcm import wav_header
 from common.errors import Internal
 from gateway.app.main import build
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import new_http_client
+from gateway.app.upstreams.service import new_http_client
 from gateway.tests.misbehaving import Answer, closed_port, hang, ready_but, respond, upstream
 from tests.support.fakes import FakeRecognizer, FakeVoice
 from tests.support.server import Served, served
@@ -83,6 +83,8 @@ TABLE = {
     },
     "POST /api/echo-bytes": asked(PCM)
     | {400: PCM.but(body=b"odd"), 413: PCM.but(body=TOO_LARGE), 415: FILE},
+    "GET /api/voices": asked(Sent()),
+    "GET /api/models": asked(Sent()),
     "POST /v1/audio/speech": asked(OPENAI_SPEECH)
     | {
         400: with_fields(OPENAI_SPEECH, instructions="Whisper."),

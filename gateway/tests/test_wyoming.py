@@ -32,7 +32,7 @@ from asr_service.app.main import build as build_asr
 from asr_service.app.settings import AsrSettings
 from gateway.app.main import build
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams import new_http_client
+from gateway.app.upstreams.service import new_http_client
 from gateway.tests import misbehaving
 from gateway.tests.conftest import Serve
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeRecognizer, FakeVoice

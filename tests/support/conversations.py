@@ -317,7 +317,7 @@ class Fleet:
     def _build_gateway(self, urls: dict[str, Any]) -> Any:
         from gateway.app.main import build
         from gateway.app.settings import GatewaySettings
-        from gateway.app.upstreams import new_http_client
+        from gateway.app.upstreams.service import new_http_client
 
         own = self._described.get("gateway", {})
         settings = GatewaySettings(gateway_wyoming_port=self.wyoming_port, **urls, **own)

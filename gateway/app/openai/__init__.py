@@ -1,1 +1,1 @@
-"""The routes that programs written for OpenAI's audio API ask; each family of them is a module."""
+"""The endpoints of OpenAI's audio API; each family of them is a module."""

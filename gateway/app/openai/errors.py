@@ -1,7 +1,7 @@
-"""OpenAI's error shape on `/v1`, whoever it was that refused.
+"""Errors under `/v1` have OpenAI's shape, whatever refused the request.
 
 Keys, quotas, routing, validation, a service behind: all of them answer in the fleet's own shape,
-and what is to leave under `/v1` is put into the other one here, once.
+and a middleware translates what leaves under `/v1`, once. The OpenAPI document says the same.
 https://platform.openai.com/docs/guides/error-codes
 """
 
@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from common.errors import field_of
+from common.errors import SpeechError, field_of
+from common.server.openapi import Responses, errors
 
 PREFIX = "/v1/"
 CODES = {
@@ -22,9 +24,9 @@ CODES = {
     "rate_limited": "rate_limit_exceeded",
     "unknown_model": "model_not_found",
 }
-"""Those of ours that OpenAI has a word for, which programs compare with."""
+"""Our codes for which OpenAI has a code of its own, which programs compare with."""
 _FIELDS = {"text": "input", "lang": "language", "hotwords": "keywords"}
-"""What a service behind complains of by our name for it."""
+"""OpenAI's names of the fields that a service behind names in its errors."""
 
 
 class OpenAIErrorDetail(BaseModel):
@@ -35,13 +37,13 @@ class OpenAIErrorDetail(BaseModel):
 
 
 class OpenAIErrorAnswer(BaseModel):
-    """The shape of an error under `/v1`; the request's id is in X-Request-ID."""
+    """An error under `/v1`; the request's id is in X-Request-ID."""
 
     error: OpenAIErrorDetail
 
 
-def translated(status: int, body: bytes) -> dict[str, Any]:
-    """An error of ours, or anything else that is sent with a status of 400 or more, as theirs."""
+def translated_error(status: int, body: bytes) -> dict[str, Any]:
+    """Translate the body of any answer with a status of 400 or more."""
     try:
         error = json.loads(body)["error"]
         message, code = str(error["message"]), str(error["code"])
@@ -51,7 +53,7 @@ def translated(status: int, body: bytes) -> dict[str, Any]:
 
 
 def error_event(status: int, message: str, code: str) -> dict[str, Any]:
-    """OpenAI's shape of an error, from ours."""
+    """Put an error of ours into OpenAI's shape."""
     field = field_of(message) if code in ("bad_request", "unknown_model") else None
     param = _FIELDS.get(field, field) if field else None
     if field and param:
@@ -73,7 +75,7 @@ def _type(status: int) -> str:
 
 
 class OpenAIErrorsMiddleware:
-    """Translates each JSON or text error under `/v1`. Such an answer is one message of its app."""
+    """Translates each error under `/v1`. The app sends the body of an error as one message."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -90,7 +92,7 @@ class OpenAIErrorsMiddleware:
                 start = message
                 return
             if start is not None and message["type"] == "http.response.body":
-                error = translated(start["status"], message.get("body", b""))
+                error = translated_error(start["status"], message.get("body", b""))
                 body = json.dumps(error, ensure_ascii=False, separators=(",", ":")).encode()
                 headers = MutableHeaders(scope=start)
                 headers["Content-Type"] = "application/json"
@@ -101,3 +103,28 @@ class OpenAIErrorsMiddleware:
             await send(message)
 
         await self.app(scope, receive, translate)
+
+
+def error_answers(*kinds: type[SpeechError]) -> Responses:
+    """Describe refusals as `common.server.openapi.errors` does, in OpenAI's shape."""
+    return {
+        status: {**answer, "model": OpenAIErrorAnswer} for status, answer in errors(*kinds).items()
+    }
+
+
+def document_codes(app: FastAPI) -> None:
+    """Have the OpenAPI document name errors under `/v1` by the codes that are answered there."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        for path, routes in document["paths"].items():
+            if path.startswith(PREFIX):
+                for route in routes.values():
+                    for answer in route["responses"].values():
+                        for ours, theirs in CODES.items():
+                            description = answer["description"]
+                            answer["description"] = description.replace(f"`{ours}`", f"`{theirs}`")
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Server-sent events as OpenAI's API sends them: the type is a field of the data."""
+"""Server-sent events have their type as a field of the data in OpenAI's API."""
 
 from __future__ import annotations
 

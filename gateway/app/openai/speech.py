@@ -1,4 +1,4 @@
-"""`POST /v1/audio/speech`: text to speech as OpenAI's API has it, streamed while it is made.
+"""`POST /v1/audio/speech` is OpenAI's endpoint of speech, streamed while it is synthesized.
 
 https://platform.openai.com/docs/api-reference/audio/createSpeech
 """
@@ -19,20 +19,20 @@ from common.audio.pcm import SpeechFormat
 from common.errors import EmptyText, SynthesisFailed, UnknownModel
 from common.protocol.messages import Text, parse_json_object, validate
 from common.server.openapi import AUDIO, Responses, json_body
-from gateway.app.fleet import RELAYED, Fleet, streamed
-from gateway.app.openai.documents import refusals
+from gateway.app.openai.errors import error_answers
 from gateway.app.openai.events import SSE, event
-from gateway.app.openai.names import Names
+from gateway.app.openai.models import check_speech
+from gateway.app.upstreams.services import RELAYED_ERRORS, Services, streamed
 
 SAMPLE_RATE_HZ = 24000
-"""Of everything that OpenAI's API speaks, and what its `pcm` is taken to be."""
+"""OpenAI's API speaks at this rate, whatever the format; its `pcm` has no other."""
 
 _FORMATS: dict[str, SpeechFormat] = {"pcm": "s16le"}
-"""Their names for ours, where they differ."""
+"""Our names of OpenAI's formats, where they differ."""
 
 
 class SpeechRequest(BaseModel):
-    """A field that is not known, or that nothing here can honour, is refused by name."""
+    """The body of the request. A field that is not known or cannot be honoured is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,18 +43,18 @@ class SpeechRequest(BaseModel):
     speed: float = Field(default=1.0, ge=0.5, le=2.0)
     stream_format: Literal["audio", "sse"] = "audio"
     instructions: str | None = Field(
-        default=None, description="No voice here takes any: refused unless empty"
+        default=None, description="Must be empty: no voice here follows instructions"
     )
 
     @field_validator("instructions")
     @classmethod
     def _cannot_be_honoured(cls, value: str | None) -> str | None:
         if value:
-            raise ValueError("no voice of this server takes instructions")
+            raise ValueError("no voice of this server follows instructions; leave the field out")
         return value
 
     @property
-    def asked_of_tts(self) -> bytes:
+    def tts_body(self) -> bytes:
         """The body of `POST /api/tts` that means the same."""
         body: dict[str, Any] = {
             "text": self.input,
@@ -65,7 +65,7 @@ class SpeechRequest(BaseModel):
         return json.dumps(body).encode()
 
 
-def router(fleet: Fleet, names: Names) -> APIRouter:
+def router(services: Services) -> APIRouter:
     routes = APIRouter(tags=["openai"])
     content = {**AUDIO[200]["content"], SSE: {"example": EXAMPLE}}
     spoken: Responses = {200: {**AUDIO[200], "content": content}}
@@ -74,28 +74,29 @@ def router(fleet: Fleet, names: Names) -> APIRouter:
         "/v1/audio/speech",
         summary="Text to speech, as OpenAI's API has it",
         response_class=Response,
-        responses=spoken | refusals(*RELAYED, EmptyText, SynthesisFailed, UnknownModel),
+        responses=spoken | error_answers(*RELAYED_ERRORS, EmptyText, SynthesisFailed, UnknownModel),
         openapi_extra=json_body(SpeechRequest),
     )
     async def create_speech(request: Request) -> Response:
         async with AsyncExitStack() as held:
-            await held.enter_async_context(fleet.admitted())
-            asked = validate(SpeechRequest, parse_json_object(await fleet.body_of(request)))
-            await names.check_speech(asked.model, asked.voice)
-            answer = fleet.speech(asked.asked_of_tts)
-            if asked.stream_format == "sse":
+            await held.enter_async_context(services.admitted())
+            body = parse_json_object(await services.read_body(request))
+            wanted = validate(SpeechRequest, body)
+            await check_speech(services, wanted.model, wanted.voice)
+            answer = services.speech(wanted.tts_body)
+            if wanted.stream_format == "sse":
                 return await streamed(
-                    request, held, fleet.tts, answer, translate=as_events, media_type=SSE
+                    request, held, services.tts, answer, translate=as_events, media_type=SSE
                 )
-            return await streamed(request, held, fleet.tts, answer)
+            return await streamed(request, held, services.tts, answer)
 
     return routes
 
 
 async def as_events(audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Audio as server-sent events: `speech.audio.delta` each, `speech.audio.done` at the end.
+    """Send audio as events: `speech.audio.delta` for each chunk, `speech.audio.done` at the end.
 
-    There are no tokens here to be counted, so `done` has no `usage`. Raises what `audio` raises.
+    No tokens are counted here, so `done` has no `usage`. Raises what `audio` raises.
     """
     async for chunk in audio:
         yield event("speech.audio.delta", audio=base64.b64encode(chunk).decode())

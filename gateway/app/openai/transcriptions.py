@@ -1,4 +1,4 @@
-"""`POST /v1/audio/transcriptions` and `/v1/audio/translations`: files to text, as OpenAI has it.
+"""`POST /v1/audio/transcriptions` is OpenAI's endpoint of recognition; translations are refused.
 
 https://platform.openai.com/docs/api-reference/audio/createTranscription
 """
@@ -27,14 +27,17 @@ from common.protocol.messages import validate
 from common.protocol.recognition import Segment, SttFileQuery, Transcript, VerboseTranscript
 from common.server.openapi import Responses
 from common.server.requests import uploaded
-from gateway.app.fleet import RELAYED, Audio, Fleet, streamed
-from gateway.app.listening import STT_FILE
-from gateway.app.openai.documents import form, refusals
-from gateway.app.openai.errors import error_event
+from gateway.app.openai.errors import error_answers, error_event
 from gateway.app.openai.events import SSE, data, event
-from gateway.app.openai.names import Names
-from gateway.app.overlap import segments_of
-from gateway.app.transcripts import verbose_of
+from gateway.app.openai.models import check_transcription
+from gateway.app.upstreams.answers import parse_answer, segments_of
+from gateway.app.upstreams.services import (
+    RELAYED_ERRORS,
+    STT_FILE,
+    Recording,
+    Services,
+    streamed,
+)
 
 _LISTS = {"timestamp_granularities", "keywords"}
 
@@ -42,7 +45,7 @@ _LISTS = {"timestamp_granularities", "keywords"}
 class TranscriptionRequest(BaseModel):
     """The fields beside `file`. One that is not known here is refused by name.
 
-    Not known are `include` (there are no log probabilities), `languages` and those that tell
+    Not known are `include` (no log probabilities are given), `languages` and those that tell
     speakers apart.
     """
 
@@ -54,22 +57,24 @@ class TranscriptionRequest(BaseModel):
     keywords: list[str] = Field(default=[], description="Words that are likely to be said")
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     timestamp_granularities: list[Literal["word", "segment"]] = Field(
-        default=[], description="Of verbose_json; `segment` if there are none"
+        default=[], description="With verbose_json only; default: segment"
     )
     temperature: float = Field(
         default=0.0,
-        description="0: raised by itself where the text is not to be trusted; no other is taken",
+        description="Must be 0: it is raised where a text does not pass its thresholds",
     )
-    stream: bool = Field(default=False, description="Events, one for each segment once it is found")
+    stream: bool = Field(
+        default=False, description="Whether each segment is sent as an event once it is found"
+    )
     chunking_strategy: Literal["auto"] | None = Field(
-        default=None, description="What is cut away is always decided by voice activity"
+        default=None, description="Silence is always cut away by voice activity detection"
     )
 
     @field_validator("temperature")
     @classmethod
     def _only_zero(cls, value: float) -> float:
         if value != 0:
-            raise ValueError("this recognizer takes no temperature but 0")
+            raise ValueError("this recognizer takes no temperature other than 0")
         return value
 
     @model_validator(mode="after")
@@ -85,21 +90,21 @@ class TranscriptionRequest(BaseModel):
         return "word" in self.timestamp_granularities
 
     def query(self) -> SttFileQuery:
-        """What asr is asked. Raises `BadRequest`."""
-        asked: dict[str, Any] = {
+        """The options of asr_service that mean the same. Raises `BadRequest`."""
+        options: dict[str, Any] = {
             "lang": self.language,
             "prompt": self.prompt or None,
             "hotwords": " ".join(self.keywords) or None,
             "words": self.wants_words or None,
         }
         if not self.stream:
-            # The plain one does not tell how long the audio is.
-            whole = {"json": "verbose_json"}
-            asked["format"] = whole.get(self.response_format, self.response_format)
-        return validate(SttFileQuery, {k: v for k, v in asked.items() if v is not None})
+            # The plain JSON of asr_service does not tell the duration of the audio.
+            formats = {"json": "verbose_json"}
+            options["format"] = formats.get(self.response_format, self.response_format)
+        return validate(SttFileQuery, {k: v for k, v in options.items() if v is not None})
 
 
-def router(fleet: Fleet, names: Names) -> APIRouter:
+def router(services: Services) -> APIRouter:
     routes = APIRouter(tags=["openai"])
 
     @routes.post(
@@ -107,44 +112,47 @@ def router(fleet: Fleet, names: Names) -> APIRouter:
         summary="A file of speech to text, as OpenAI's API has it",
         response_class=Response,
         responses=_ANSWERS
-        | refusals(*RELAYED, EmptyAudio, UndecodableAudio, RecognitionFailed, UnknownModel),
-        openapi_extra=form(TranscriptionRequest),
+        | error_answers(
+            *RELAYED_ERRORS, EmptyAudio, UndecodableAudio, RecognitionFailed, UnknownModel
+        ),
+        openapi_extra={"requestBody": _request_body()},
     )
     async def create_transcription(request: Request) -> Response:
         async with AsyncExitStack() as held:
-            await held.enter_async_context(fleet.admitted())
-            limit_bytes = fleet.settings.gateway_max_body_bytes
+            await held.enter_async_context(services.admitted())
+            limit_bytes = services.settings.gateway_max_body_bytes
             async with uploaded(request, limit_bytes=limit_bytes) as upload:
-                asked = validate(TranscriptionRequest, _fields(upload.items))
-                query = asked.query()
-                await names.check_transcription(asked.model)
+                wanted = validate(TranscriptionRequest, _fields(upload.items))
+                query = wanted.query()
+                await check_transcription(services, wanted.model)
                 file = upload.file.read()
-            audio = Audio(STT_FILE, file, query)
-            if asked.stream:
-                lines = fleet.lines(audio)
+            recording = Recording(STT_FILE, file, query)
+            if wanted.stream:
+                segments = services.segments(recording)
                 return await streamed(
-                    request, held, fleet.asr, lines, translate=as_events, media_type=SSE
+                    request, held, services.asr, segments, translate=as_events, media_type=SSE
                 )
-            heard = await fleet.transcript(request, audio)
-            if asked.response_format in ("json", "verbose_json"):
-                return JSONResponse(_as_json(verbose_of(heard), asked))
-            return PlainTextResponse(heard.content)
+            answer = await services.transcript(request, recording)
+            if wanted.response_format in ("json", "verbose_json"):
+                transcript = parse_answer(VerboseTranscript, answer, services.asr.name)
+                return JSONResponse(_as_json(transcript, wanted))
+            return PlainTextResponse(answer.content)
 
     @routes.post(
         "/v1/audio/translations",
-        summary="Refused: nothing here translates",
+        summary="Always refused: no model here translates",
         status_code=BadRequest.http_status,
         response_class=Response,
-        responses=refusals(*RELAYED),
+        responses=error_answers(*RELAYED_ERRORS),
     )
     async def create_translation(request: Request) -> Response:
-        async with fleet.admitted():
-            await fleet.body_of(request)
-            model = await names.recognizer()
+        async with services.admitted():
+            await services.read_body(request)
+            model = await services.recognizer()
             which = (
                 "understands English only, so there is nothing to translate"
                 if model.languages == ["en"]
-                else "writes down what is said in its own language"
+                else "transcribes speech in its own language"
             )
             raise BadRequest(
                 f"This server does not translate: its model {model.name!r} {which}. Use "
@@ -154,34 +162,45 @@ def router(fleet: Fleet, names: Names) -> APIRouter:
     return routes
 
 
+def _request_body() -> dict[str, Any]:
+    """Describe a form with a file in the field `file`, and the fields of the request beside it."""
+    schema = TranscriptionRequest.model_json_schema()
+    schema["properties"] = {"file": {"type": "string", "format": "binary"}} | schema["properties"]
+    schema["required"] = ["file", *schema.get("required", [])]
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
 def _fields(items: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """A form's fields; lists are sent as `name[]`, once for each entry. Raises `BadRequest`."""
+    """Collect a form's fields; a list is sent as `name[]`, once for each entry.
+
+    Raises `BadRequest`.
+    """
     fields: dict[str, Any] = {}
     for given, value in items:
         name = given.removesuffix("[]")
         if name in _LISTS:
             fields.setdefault(name, []).append(value)
         elif name in fields:
-            raise BadRequest(f"{name}: this field comes twice.")
+            raise BadRequest(f"{name}: this field is given twice.")
         else:
             fields[name] = value
     return fields
 
 
-def _as_json(heard: VerboseTranscript, asked: TranscriptionRequest) -> dict[str, Any]:
-    usage = {"type": "duration", "seconds": math.ceil(heard.duration)}
-    if asked.response_format == "json":
-        return {"text": heard.text, "usage": usage}
-    whole = heard.model_dump()
-    if asked.timestamp_granularities == ["word"]:
+def _as_json(transcript: VerboseTranscript, wanted: TranscriptionRequest) -> dict[str, Any]:
+    usage = {"type": "duration", "seconds": math.ceil(transcript.duration)}
+    if wanted.response_format == "json":
+        return {"text": transcript.text, "usage": usage}
+    whole = transcript.model_dump()
+    if wanted.timestamp_granularities == ["word"]:
         del whole["segments"]
     return {**whole, "usage": usage}
 
 
 async def as_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The recognizer's segments as `transcript.text.delta`, then `transcript.text.done`.
+    """Send segments as `transcript.text.delta`, then the text as `transcript.text.done`.
 
-    The deltas together are the text. Raises as `segments_of` does, after an event that says so.
+    The deltas joined are the text. Raises as `segments_of` does, after an event that says so.
     """
     found: list[Segment] = []
     try:

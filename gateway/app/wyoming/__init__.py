@@ -1,6 +1,6 @@
 """The Wyoming protocol, by which Home Assistant asks for speech and recognition.
 
-A port of its own, off unless `GATEWAY_WYOMING_PORT` names one. The messages are those of the
-package `wyoming`; what they ask for is asked of the services behind as any other door asks.
+It has a port of its own, off unless `GATEWAY_WYOMING_PORT` names one. The messages are those of the
+package `wyoming`; requests go to the services behind like those of any other endpoint.
 https://github.com/OHF-Voice/wyoming
 """

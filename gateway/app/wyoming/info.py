@@ -1,4 +1,4 @@
-"""What `describe` is answered: the voice and the recognizer that are loaded now."""
+"""The answer to `describe` names the voice and the recognizer that are loaded now."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from common import __version__
 from common.errors import SpeechError
 from common.logger import get_logger
 from common.protocol.catalogue import LoadedModel, LoadedVoice
-from gateway.app.catalogue import Catalogue
-from gateway.app.upstreams import UpstreamAnswer
+from gateway.app.upstreams.service import UpstreamRefusal
+from gateway.app.upstreams.services import Services
 
 log = get_logger(__name__)
 
@@ -20,17 +20,17 @@ PROGRAM = "speech-fleet"
 T = TypeVar("T")
 
 
-async def describe(catalogue: Catalogue) -> Info:
-    """A service that is away is left out: the other can still be used."""
-    voices = await _unless_away("tts", catalogue.voice())
-    models = await _unless_away("asr", catalogue.recognizer())
+async def describe(services: Services) -> Info:
+    """Leave out a service that cannot be reached: the other can still be used."""
+    voices = await _unless_unreachable("tts", services.voice())
+    models = await _unless_unreachable("asr", services.recognizer())
     return Info(tts=[_tts(voice) for voice in voices], asr=[_asr(model) for model in models])
 
 
-async def _unless_away(service: str, loaded: Awaitable[T]) -> list[T]:
+async def _unless_unreachable(service: str, loaded: Awaitable[T]) -> list[T]:
     try:
         return [await loaded]
-    except (SpeechError, UpstreamAnswer) as error:
+    except (SpeechError, UpstreamRefusal) as error:
         log.warning("wyoming.left_out", service=service, code=error.code)
         return []
 
@@ -52,7 +52,7 @@ def _asr(model: LoadedModel) -> AsrProgram:
 
 
 class _Artifact(TypedDict):
-    """What `wyoming.info` wants to know of a program as of what it has loaded."""
+    """The fields that `wyoming.info` has for a program and for what it has loaded."""
 
     name: str
     attribution: Attribution

@@ -1,63 +1,205 @@
-"""The port on which Wyoming is spoken."""
+"""The port on which Wyoming is spoken, and its connections.
+
+The requests of a connection are answered one after another; only the text of a streamed utterance
+is read while its audio is sent. Unknown events are ignored, as the protocol wants it.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
+import anyio
+from anyio.abc import ByteStream, SocketListener, TaskGroup
+from wyoming.asr import Transcribe
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.event import Event
+from wyoming.info import Describe
+from wyoming.ping import Ping, Pong
+from wyoming.tts import (
+    Synthesize,
+    SynthesizeChunk,
+    SynthesizeStart,
+    SynthesizeStop,
+    SynthesizeStopped,
+    SynthesizeTextFormat,
+)
+
+from common.errors import BadRequest, Internal, SpeechError
 from common.logger import get_logger
-from gateway.app.catalogue import Catalogue
-from gateway.app.fleet import Fleet
-from gateway.app.wyoming.connection import Connection
-from gateway.app.wyoming.wire import Peer
+from common.server.error_boundary import FAULT
+from common.server.request_log import adopt
+from common.server.tasks import until_first
+from gateway.app.upstreams.service import UpstreamRefusal
+from gateway.app.upstreams.services import Services
+from gateway.app.wyoming.info import describe
+from gateway.app.wyoming.peer import Disconnected, Peer
+from gateway.app.wyoming.recognition import IncomingAudio
+from gateway.app.wyoming.speech import Refused, speak
 
 log = get_logger(__name__)
 
+ACCEPT_RETRY_S = 1.0
 NO_KEYS = (
-    "Wyoming knows no keys: everybody who can reach this port may use the fleet, whatever API_KEYS "
+    "Wyoming has no keys: everybody who can reach this port may use the fleet, whatever API_KEYS "
     "says."
 )
 
 
 @asynccontextmanager
-async def serving(fleet: Fleet, catalogue: Catalogue) -> AsyncIterator[None]:
-    """Serves while the block runs; then the connections that are left are cut.
+async def serving(services: Services) -> AsyncIterator[None]:
+    """Serve while the block runs; then the connections that are left are closed.
 
-    If the port cannot be had, the gateway leaves, and says why.
+    If the port cannot be listened on, the gateway stops, and says why.
     """
-    settings = fleet.settings
-    connections: set[asyncio.Task[None]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-        peer = Peer(reader, writer, idle_s=settings.idle_timeout_s)
-        try:
-            await Connection(peer, fleet, catalogue).run()
-        finally:
-            if writer.transport.is_closing():
-                writer.transport.abort()
-            else:
-                writer.close()
-
+    settings = services.settings
     try:
-        server = await asyncio.start_server(serve, settings.host, settings.gateway_wyoming_port)
+        listener = await anyio.create_tcp_listener(
+            local_host=settings.host, local_port=settings.gateway_wyoming_port
+        )
     except OSError as error:
         log.error("wyoming.cannot_listen", port=settings.gateway_wyoming_port, error=str(error))
-        fleet.lifecycle.fail(f"GATEWAY_WYOMING_PORT cannot be listened on: {error}")
+        services.lifecycle.fail(f"GATEWAY_WYOMING_PORT cannot be listened on: {error}")
         yield
         return
     log.info("wyoming.start", port=settings.gateway_wyoming_port)
     if settings.keys:
         log.warning("wyoming.no_keys", port=settings.gateway_wyoming_port, meaning=NO_KEYS)
-    try:
-        yield
-    finally:
-        server.close()
-        for task in connections:
-            task.cancel()
-        if connections:
-            await asyncio.wait(connections)
+    async with listener, anyio.create_task_group() as tasks:
+        for one in cast("Sequence[SocketListener]", listener.listeners):
+            tasks.start_soon(_accept, one, tasks, services)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+async def _accept(listener: SocketListener, connections: TaskGroup, services: Services) -> None:
+    while True:
+        try:
+            stream = await listener.accept()
+        except OSError as error:
+            # Too many open files, for example: what is connected is served on.
+            log.error("wyoming.cannot_accept", error=str(error))
+            await anyio.sleep(ACCEPT_RETRY_S)
+        else:
+            connections.start_soon(_serve, stream, services)
+
+
+async def _serve(stream: ByteStream, services: Services) -> None:
+    async with stream:
+        await Connection(stream, services).run()
+
+
+class Connection:
+    """A client, from its first event until it disconnects."""
+
+    def __init__(self, stream: ByteStream, services: Services) -> None:
+        self._peer = Peer(stream, idle_s=services.settings.idle_timeout_s)
+        self._services = services
+        self._request = Transcribe()
+        self._audio: IncomingAudio | None = None
+
+    async def run(self) -> None:
+        """Serve until the client disconnects; after an error the next request is read."""
+        try:
+            await until_first(self._serve(), self._receive())
+        except Disconnected as disconnected:
+            log.debug("wyoming.disconnected", why=str(disconnected))
+        except Exception as error:
+            log.error("wyoming.failed", exc_info=error)
+            try:
+                await self._send_error(Internal(FAULT))
+            except Disconnected:
+                log.debug("wyoming.disconnected", why="before the error was sent")
+
+    async def _receive(self) -> None:
+        await self._peer.receive_events()
+        await anyio.sleep_forever()  # what was received is still answered
+
+    async def _serve(self) -> None:
+        while True:
+            adopt(uuid.uuid4().hex)
+            event = await self._peer.read()
+            try:
+                await self._answer(event)
+            except (SpeechError, UpstreamRefusal, Refused) as error:
+                await self._send_error(error)
+            except KeyError as missing:
+                await self._send_error(BadRequest(f"{missing.args[0]}: this field is missing."))
+
+    async def _send_error(self, error: SpeechError | UpstreamRefusal | Refused) -> None:
+        log.info("wyoming.refused", code=error.code)
+        self._audio = None
+        await self._peer.send_error(error.code, error.message)
+
+    async def _answer(self, event: Event) -> None:
+        if Describe.is_type(event.type):
+            await self._peer.write(await describe(self._services))
+        elif Ping.is_type(event.type):
+            await self._peer.write(Pong(text=Ping.from_event(event).text))
+        elif Synthesize.is_type(event.type):
+            synthesize = Synthesize.from_event(event)
+            await self._check_voice(synthesize)
+            await speak(self._services, self._peer, _whole(synthesize.text))
+        elif SynthesizeStart.is_type(event.type):
+            await self._check_voice(SynthesizeStart.from_event(event))
+            await speak(self._services, self._peer, self._text_chunks())
+            await self._peer.write(SynthesizeStopped())
+        elif Transcribe.is_type(event.type):
+            request = Transcribe.from_event(event)
+            await self._check_recognizer(request)
+            self._request = request
+        else:
+            await self._take_audio(event)
+
+    async def _text_chunks(self) -> AsyncGenerator[str, None]:
+        """Yield the text that comes up to `synthesize-stop`.
+
+        The `synthesize` before it repeats the whole text for servers that do not stream.
+        """
+        while not SynthesizeStop.is_type((event := await self._peer.read()).type):
+            if SynthesizeChunk.is_type(event.type):
+                yield SynthesizeChunk.from_event(event).text
+
+    async def _take_audio(self, event: Event) -> None:
+        if AudioStart.is_type(event.type):
+            start = AudioStart.from_event(event)
+            limit_bytes = self._services.settings.gateway_max_body_bytes
+            self._audio = IncomingAudio(self._request, start, limit_bytes=limit_bytes)
+        elif self._audio is not None and AudioChunk.is_type(event.type):
+            self._audio.add(AudioChunk.from_event(event))
+        elif self._audio is not None and AudioStop.is_type(event.type):
+            audio, self._audio, self._request = self._audio, None, Transcribe()
+            await audio.transcribe(self._services, self._peer)
+
+    async def _check_voice(self, request: Synthesize | SynthesizeStart) -> None:
+        """Raise `BadRequest` for what cannot be honoured."""
+        if request.text_format not in (None, SynthesizeTextFormat.TEXT):
+            raise BadRequest("text_format: only plain text can be spoken.")
+        if request.voice is None:
+            return
+        loaded = await self._services.voice()
+        if request.voice.speaker is not None:
+            raise BadRequest(f"voice: {loaded.name!r} has one speaker; leave the speaker out.")
+        if request.voice.name not in (None, loaded.name):
+            raise BadRequest(
+                f"voice: {request.voice.name!r} does not exist here. Use {loaded.name!r}."
+            )
+        language = (request.voice.language or "").partition("-")[0]
+        if language and language not in loaded.languages:
+            raise BadRequest(f"voice: {loaded.name!r} does not speak {language!r}.")
+
+    async def _check_recognizer(self, request: Transcribe) -> None:
+        """Raise `BadRequest` for what cannot be honoured."""
+        if request.name is None:
+            return
+        loaded = await self._services.recognizer()
+        if request.name != loaded.name:
+            raise BadRequest(f"name: {request.name!r} does not exist here. Use {loaded.name!r}.")
+
+
+async def _whole(text: str) -> AsyncGenerator[str, None]:
+    yield text
