@@ -9,6 +9,7 @@ from typing import cast
 import anyio
 from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
+from typing_extensions import Self
 from wyoming.error import Error
 from wyoming.event import Event, Eventable, async_read_event, async_write_event
 
@@ -33,6 +34,13 @@ class Peer:
         self._writer = cast(asyncio.StreamWriter, _Writer(stream))
         self._idle_s = idle_s
         self._received, self._events = anyio.create_memory_object_stream[Event](0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._received.close()
+        self._events.close()
 
     async def receive_events(self) -> None:
         """Receive events until the client's last, one ahead of the task that reads them."""

@@ -90,14 +90,15 @@ async def _accept(listener: SocketListener, connections: TaskGroup, services: Se
 
 async def _serve(stream: ByteStream, services: Services) -> None:
     async with stream:
-        await Connection(stream, services).run()
+        with Peer(stream, idle_s=services.settings.idle_timeout_s) as peer:
+            await Connection(peer, services).run()
 
 
 class Connection:
     """A client, from its first event until it disconnects."""
 
-    def __init__(self, stream: ByteStream, services: Services) -> None:
-        self._peer = Peer(stream, idle_s=services.settings.idle_timeout_s)
+    def __init__(self, peer: Peer, services: Services) -> None:
+        self._peer = peer
         self._services = services
         self._request = Transcribe()
         self._audio: IncomingAudio | None = None
