@@ -1,9 +1,9 @@
-"""`make test-pythons`: the fast tests on the oldest and the newest Python that are supported.
+"""`make test-pythons` runs the fast tests on the oldest and the newest supported Python.
 
 Each gets an environment of its own, `.venv-3.10` and so on. A version that this machine lacks is
-skipped and named; it is a failure if there is none at all.
+skipped and named; having none at all is a failure.
 
-    python3 tools/each_python.py [--find 3.13]      only says which interpreter is that version
+    python3 tools/each_python.py [--find 3.13]      only prints the interpreter of that version
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TWO_AT_A_TIME = ("--numprocesses", "2", "--dist", "worksteal")
 
 
 def candidates(version: str) -> Iterator[str]:
-    """Interpreters that by their names are `version`: on the PATH, then pyenv's."""
+    """Yield interpreters named like `version`: on the PATH, then pyenv's."""
     if found := shutil.which(f"python{version}"):
         yield found
     if pyenv := shutil.which("pyenv"):
@@ -33,7 +33,7 @@ def candidates(version: str) -> Iterator[str]:
 
 
 def find(version: str) -> str | None:
-    """The first of the candidates that really runs as `version` (a shim may not)."""
+    """Return the first candidate that really runs as `version`, which a shim may not."""
     probe = "import sys; print('%d.%d' % sys.version_info[:2])"
     for python in candidates(version):
         ran = subprocess.run([python, "-c", probe], capture_output=True, text=True, check=False)
@@ -48,7 +48,7 @@ def test(version: str, python: str) -> bool:
     print(f"== Python {version} ({python})", flush=True)
     setup = [python, "deploy/local/setup.py", "dev", "--venv", venv]
     pytest = [f"{venv}/bin/python", "-m", "pytest", "-q", "-m", FAST, *TWO_AT_A_TIME]
-    # Python's own settings of one version are of no use to another.
+    # Python's variables for one version must not reach another.
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "VIRTUAL_ENV")}
     return all(
         subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0

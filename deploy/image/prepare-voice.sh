@@ -1,6 +1,6 @@
 #!/bin/sh
-# prepare-voice.sh install|prepare: makes the voice that $TTS_MODEL names, in /voices. The embedded
-# voice comes with its package: then both steps do nothing, and neither torch nor Coqui is installed.
+# prepare-voice.sh install|prepare makes the voice that $TTS_MODEL names in /voices. The embedded
+# voice is part of a package: for it both steps do nothing, and neither torch nor Coqui is installed.
 #
 # The decision is made here and not by choosing a stage: an engine without BuildKit builds every
 # stage that a Dockerfile has.
@@ -24,21 +24,21 @@ case $TTS_MODEL in
     *) refuse "There is no voice $TTS_MODEL" ;;
 esac
 
-# Versions are pinned apart from those of the services, which need no torch. What is used once is not
-# worth compiling.
+# Versions are pinned separately from those of the services, which need no torch. Nothing is compiled,
+# since it runs once.
 install() {
     PIP_EXTRA_INDEX_URL=${TORCH_INDEX_URL-} pip --python "$VENV/bin/python" install --no-input \
         --no-cache-dir --no-compile --disable-pip-version-check \
         --constraint constraints/voices.txt "$@" ||
-        refuse "What makes the voice $TTS_MODEL (torch, Coqui) could not be installed"
+        refuse "The tools that make the voice $TTS_MODEL (torch, Coqui) could not be installed"
 }
 
 case $1 in
     install)
         python -m venv --without-pip "$VENV"
         python deploy/image/requirements.py base voices >/tmp/requirements.txt
-        # Coqui leaves torch to the user. Making a voice needs no accelerator: TORCH_INDEX_URL is for
-        # an index with builds for the CPU, which are a tenth as large.
+        # Coqui does not depend on torch itself. Making a voice needs no GPU: TORCH_INDEX_URL names an
+        # index with builds for the CPU, which are a tenth as large.
         install torch six
         install --requirement /tmp/requirements.txt
         ;;
@@ -46,7 +46,7 @@ case $1 in
         OMP_NUM_THREADS=1 "$VENV/bin/python" -W ignore -m tts_service.voices \
             --voices-dir "$VOICES" prepare "$TTS_MODEL" ||
             refuse "The voice $TTS_MODEL could not be downloaded and made"
-        # What it was made of stays in this stage.
+        # Only the voice leaves this stage.
         rm -rf "$VOICES/.downloads" "$VOICES"/.lock-*
         ;;
 esac

@@ -1,7 +1,7 @@
-"""Prints what pyproject.toml asks for: `requirements.py [base] [EXTRA…]`, a requirement a line.
+"""`requirements.py [base] [EXTRA…]` prints the requirements of pyproject.toml, one a line.
 
-So an image installs the packages of one service before its code is copied in, and a change of code
-does not install them again. Extras that name others of this project are followed.
+With it an image installs the packages of one service before its code is copied in, so that a change
+of code does not install them again. Extras that name others of this project are followed.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import tomllib
 
 BASE = "base"
-"""Stands for `dependencies`, what every service needs."""
+"""This name stands for `dependencies`."""
 
 
 def requirements(project: dict[str, Any], group: str) -> Iterator[str]:
-    """The requirements of one extra, or of `base`. Raises `KeyError` if there is none such."""
+    """Yield the requirements of one extra, or of `base`. Raises `KeyError` for an unknown one."""
     if group == BASE:
         yield from project["dependencies"]
         return

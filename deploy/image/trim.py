@@ -1,6 +1,6 @@
-"""Takes out of an environment what nothing in the images imports: `trim.py VENV`.
+"""`trim.py VENV` removes from an environment what nothing in the images imports.
 
-The list is short on purpose: each line is worth megabytes, and the tests of the containers run the
+The list is short on purpose: each line saves megabytes, and the tests of the containers run the
 services without it.
 """
 
@@ -28,7 +28,7 @@ UNUSED = (
     # Converters of other model formats; recognition only reads what is converted.
     "ctranslate2/converters",
     "ctranslate2/specs",
-    # The voice's package asks scipy for nothing but its Fourier transform.
+    # The voice's package uses nothing of scipy but its Fourier transform.
     *(
         f"scipy/{part}"
         for part in (
@@ -51,13 +51,13 @@ UNUSED = (
             "stats",
         )
     ),
-    # Symbolic mathematics, asked for by onnxruntime's helpers alone.
+    # Symbolic mathematics, which only onnxruntime's helpers use.
     "sympy",
     "sympy-*.dist-info",
     "mpmath",
     "mpmath-*.dist-info",
     "isympy.py",
-    # The hub's parallel download and its command line: weights lie in the image.
+    # The hub's parallel download and command line: the weights are in the image.
     "hf_xet",
     "hf_xet-*.dist-info",
     "huggingface_hub/cli",

@@ -1,4 +1,4 @@
-"""`make demo`: start the fleet, say a sentence, hear it, echo it, hear the echo, stop the fleet.
+"""`make demo` starts the fleet, speaks a sentence, recognizes it and its echo, and stops the fleet.
 
 Exit codes: 0 if the words came back unchanged, 1 if they did not, 2 if the demo could not be run.
 """
@@ -31,7 +31,7 @@ WORDS_DIFFER, COULD_NOT_RUN = 1, 2
 
 
 def main() -> int:
-    # A demo that is told to stop stops its fleet too, instead of dying before it can.
+    # A demo that is stopped by a signal stops its fleet too.
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, _as_interrupt)
     try:
@@ -41,7 +41,7 @@ def main() -> int:
             return _fail(taken)
         return _run(ports)
     except SettingsError as error:
-        return _fail(f"A setting in the environment or in .env does not fit: {error}.")
+        return _fail(f"A setting in the environment or in .env is not valid: {error}.")
     except FleetError as error:
         say("", f"The logs are in {_shown(FOLDER)}.")
         return _fail(f"The fleet did not start: {error}")
@@ -87,7 +87,7 @@ def _run(ports: Mapping[str, int]) -> int:
     print()
     say("listen to", f"{_shown(speech_wav)} and {_shown(echo_wav)}")
     if not words(SENTENCE) == words(heard) == words(echo_heard):
-        return _fail("The words did not come back as they were said.", WORDS_DIFFER)
+        return _fail("The recognized words differ from the sentence.", WORDS_DIFFER)
     print("The words came back as they were said.")
     return 0
 

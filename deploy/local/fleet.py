@@ -1,6 +1,6 @@
-"""The fleet as three processes of this machine: for the demo, the tests and the benchmarks.
+"""This module runs the fleet as three processes, for the demo, the tests and the benchmarks.
 
-People use `make run`, which shows the logs in the terminal; here they go to files.
+The logs go to files; `make run` (see `deploy.local.run`) shows them in the terminal.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import httpx
 from typing_extensions import Self
 
 SERVICES = {"asr": "asr_service", "tts": "tts_service", "gateway": "gateway"}
-"""Names in the order they are started, and the modules that are run."""
+"""The services in the order in which they are started, and the modules that run them."""
 DEFAULT_PORTS = {"asr": 8081, "tts": 8082, "gateway": 8000}
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class FleetError(Exception):
-    """The fleet did not start; the message is for the person who started it."""
+    """The fleet did not start; the message is for the user."""
 
 
 def free_ports() -> dict[str, int]:
-    """A port for each service that nobody listens on now."""
+    """Return a port for each service on which nothing listens now."""
     with ExitStack() as stack:
         sockets = {name: stack.enter_context(socket.socket()) for name in SERVICES}
         for listener in sockets.values():
@@ -37,7 +37,7 @@ def free_ports() -> dict[str, int]:
 
 
 def ports_in_use(ports: Mapping[str, int]) -> dict[str, int]:
-    """Those of `ports` on which somebody listens already."""
+    """Return those of `ports` on which something listens already."""
     taken = {}
     for name, port in ports.items():
         with socket.socket() as probe:
@@ -47,7 +47,7 @@ def ports_in_use(ports: Mapping[str, int]) -> dict[str, int]:
 
 
 class LocalFleet:
-    """asr, tts and gateway on 127.0.0.1; a context manager that leaves no process behind.
+    """A local fleet is asr, tts and gateway on 127.0.0.1; a context manager that stops them.
 
     `ports` defaults to free ones. `env` is added to each service's environment. Logs are JSON
     lines in `log_dir/NAME.log`.
@@ -99,7 +99,7 @@ class LocalFleet:
             self.start(name)
 
     def wait_ready(self, *names: str, timeout_s: float = 60.0) -> None:
-        """Wait until the services' `/readyz` says 200.
+        """Wait until the services' `/readyz` answers 200.
 
         Raises `FleetError` with the end of the log if one ends or takes too long.
         """
@@ -116,7 +116,7 @@ class LocalFleet:
                 time.sleep(0.02)
 
     def stop(self, *names: str, timeout_s: float = 30.0) -> None:
-        """End services in order, and by force if they do not end in time."""
+        """Stop services in order; those that do not end in time are killed."""
         chosen = [self.processes.pop(n) for n in names or tuple(self.processes)]
         for process in chosen:
             process.terminate()

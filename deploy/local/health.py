@@ -1,4 +1,4 @@
-"""`make health`: what the probes of each service say; exits 1 unless all are ready."""
+"""`make health` prints the answers of each service's probes, and exits 1 unless all are ready."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main() -> int:
     try:
         ports = running_ports()
     except SettingsError as error:
-        print(f"A setting in the environment or in .env does not fit: {error}.", file=sys.stderr)
+        print(f"A setting in the environment or in .env is not valid: {error}.", file=sys.stderr)
         return 2
     print(f"{'service':<9}{'port':<7}{'alive':<11}{'ready':<11}reason")
     all_ready = True
@@ -32,7 +32,7 @@ def main() -> int:
 
 
 def _ask(port: int, probe: str) -> tuple[str, str]:
-    """The status that a probe names, and its reason."""
+    """Return the status that a probe answers, and its reason."""
     try:
         answer = httpx.get(f"http://127.0.0.1:{port}/{probe}", timeout=5.0, trust_env=False)
         body: Any = answer.json()
@@ -40,7 +40,7 @@ def _ask(port: int, probe: str) -> tuple[str, str]:
     except httpx.HTTPError:
         return AWAY, ""
     except (ValueError, KeyError, TypeError, AttributeError):
-        return "unknown", "what answers there is not of this fleet"
+        return "unknown", "another program answers on this port"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`make run`: the fleet in the foreground with readable logs, until Ctrl-C.
+"""`make run` runs the fleet in the foreground, with readable logs, until Ctrl-C.
 
-A supervisor of three processes. It says where the fleet is once all of it can serve, starts a
-service again that crashed, and stops everything when a service cannot be kept running: when it ends
-before it was ever ready, ends with status 2 (its settings do not fit) or crashes too often.
+It supervises three processes. It prints the addresses once all services are ready, restarts a
+service that crashes, and stops the fleet if a service ends before it was ever ready, ends with
+status 2 (its settings are not valid) or crashes too often.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ BAD_SETTINGS = 2
 COLORS = {"asr": 33, "tts": 36, "gateway": 32}
 """ANSI's yellow, cyan and green."""
 KILL_AFTER_DRAIN_S = 10.0
-"""How much longer than its drain a service may take to end."""
+"""How long after its drain a service may take to end."""
 
 
 @dataclass(kw_only=True)
 class Supervisor:
-    """Keeps one process for each of `commands` running; `gateway` is the first to be stopped.
+    """A supervisor keeps one process for each of `commands` running; it stops `gateway` first.
 
-    `is_ready` tells whether the service of that name can serve, `announce` is called once all can.
+    `is_ready` tells whether the service of that name is ready; `announce` is called once all are.
     """
 
     commands: Mapping[str, Sequence[str]]
@@ -84,7 +84,7 @@ class Supervisor:
                 self._stopping.set()
 
     async def _stop_processes(self) -> None:
-        """End the gateway, which may still need the others for its work in flight, then those."""
+        """Stop the gateway, whose work in flight may need the others, and then the others."""
         names = list(self._processes)
         for group in ([n for n in names if n == "gateway"], [n for n in names if n != "gateway"]):
             running = [p for n in group if (p := self._processes[n]).returncode is None]
@@ -172,7 +172,7 @@ class Supervisor:
     async def _print_lines(
         self, name: str, stream: ByteReceiveStream, kept: deque[str] | None = None
     ) -> None:
-        # Lines of JSON name their service themselves.
+        # Lines of JSON have the service in them.
         prefix = "" if self.environment.get("LOG_FORMAT") == "json" else f"{name:<8}| "
         if self.colors and prefix:
             prefix = f"\x1b[{COLORS[name]}m{prefix}\x1b[0m"
@@ -192,7 +192,7 @@ def main() -> int:
         ports = chosen_ports()
         host = reachable_host()
     except SettingsError as error:
-        print(f"A setting in the environment or in .env does not fit: {error}.", file=sys.stderr)
+        print(f"A setting in the environment or in .env is not valid: {error}.", file=sys.stderr)
         return 2
     if taken := complaint(ports, "run"):
         print(taken, file=sys.stderr)
@@ -234,7 +234,7 @@ async def _supervise(ports: Mapping[str, int], host: str, remembered: bool) -> i
 def environment(
     environ: Mapping[str, str], ports: Mapping[str, int], *, host: str = "127.0.0.1", colors: bool
 ) -> dict[str, str]:
-    """What the services are started with; what the user has set is left as it is."""
+    """Return the environment of the services; variables that the user has set stay."""
     defaults = {
         "LOG_FORMAT": "console",
         # Each line at once, and not when a buffer is full: these are pipes.

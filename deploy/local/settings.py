@@ -1,4 +1,4 @@
-"""This module says where the fleet of this machine listens, and with which key it is asked.
+"""This module finds the ports and the key of this machine's fleet.
 
 A fleet that `make run` started is remembered in `.run/fleet.json`, so that `make health` and
 `make test-client` find it without being given its ports again. The file is locked for as long as
@@ -28,7 +28,10 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1", "localhost": "127.0.0.
 
 
 def chosen_ports() -> dict[str, int]:
-    """Each service's port by the environment, `.env` or default. Raises `SettingsError`."""
+    """Return each service's port: from the environment, `.env` or default.
+
+    Raises `SettingsError`.
+    """
     return {
         "asr": load_settings(AsrSettings).asr_port,
         "tts": load_settings(TtsSettings).tts_port,
@@ -39,7 +42,7 @@ def chosen_ports() -> dict[str, int]:
 def running_ports(
     environ: Mapping[str, str] = os.environ, file: Path = REMEMBERED
 ) -> dict[str, int]:
-    """Each service's port of the fleet that runs here; the chosen one if none is remembered.
+    """Return the ports of the fleet that runs here; the chosen ones if none is remembered.
 
     A port that stands in the environment counts before a remembered one. Raises `SettingsError`.
     """
@@ -51,7 +54,7 @@ def running_ports(
 
 
 def remembered_ports(file: Path = REMEMBERED) -> dict[str, int]:
-    """The ports of the fleet that `make run` runs in this folder; empty if none runs."""
+    """Return the ports of the fleet that `make run` runs in this folder; empty if none runs."""
     try:
         with file.open(encoding="utf-8") as held:
             try:
@@ -96,13 +99,13 @@ def provide_key() -> None:
 
 
 def reachable_host() -> str:
-    """The address at which this machine reaches its own services. Raises `SettingsError`."""
+    """Return the address at which this machine reaches its services. Raises `SettingsError`."""
     host = load_settings(CommonSettings).host
     return ANY_ADDRESS.get(host, f"[{host}]" if ":" in host else host)
 
 
 def complaint(ports: Mapping[str, int], target: str) -> str:
-    """What to do about those of `ports` that are taken, a sentence; empty if none is.
+    """Return a sentence about those of `ports` that are in use; empty if none is.
 
     `target` is the target of make that wants them.
     """

@@ -1,14 +1,13 @@
-"""Puts the project and its pinned packages into a virtual environment.
+"""This program installs the project and its pinned packages into a virtual environment.
 
-    python3 deploy/local/setup.py run            what the fleet needs, into .venv
-    python3 deploy/local/setup.py dev            that, and what tests and lint need
-    python3 deploy/local/setup.py dev --venv .venv-3.10
-    python3 deploy/local/setup.py voices --venv .venv-voices    what prepares voices (torch, Coqui)
-    python3 deploy/local/setup.py clients --venv .venv-clients  other people's: Pipecat, LiveKit
+    setup.py run                             what the fleet needs, into .venv
+    setup.py dev [--venv .venv-3.10]         that, and what tests and lint need
+    setup.py voices --venv .venv-voices      the tools that prepare voices (torch, Coqui)
+    setup.py clients --venv .venv-clients    other people's clients: Pipecat, LiveKit
 
-Uses nothing but the standard library: it runs before anything is installed. What goes wrong ends in
-a sentence that says what to do; all that pip says is in `setup.log` in the environment. A stamp in
-the environment tells make that nothing is to be done.
+It uses nothing but the standard library, since it runs before anything is installed. A failure ends
+in a sentence that says what to do; the output of pip is in `setup.log` in the environment. A stamp
+file in the environment tells make that the installation is up to date.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ INCLUDED = {
     "voices-dev": ("voices", "voices-dev"),
     "clients": ("clients",),
 }
-"""Each extra with those that come with it: their stamps are written too."""
+"""Each extra with those that it includes, whose stamps are written too."""
 
 CONSTRAINTS = {
     "voices": "constraints/voices.txt",
     "voices-dev": "constraints/voices.txt",
     "clients": "constraints/clients.txt",
 }
-"""Where the versions of an extra are pinned, if not in constraints/fleet.txt. Torch stays out of
-that file, and other people's clients need versions of their own."""
+"""Where the versions of an extra are pinned, if not in constraints/fleet.txt. That file is without
+torch, and other people's clients need other versions."""
 
 FIRST = {"voices": ("torch", "six"), "voices-dev": ("torch", "six")}
-"""Installed before the extra. Coqui leaves torch to the user, who may want a build of their own:
-PIP_EXTRA_INDEX_URL chooses where it comes from, and one that is there already stays."""
+"""Packages that are installed before the extra. Coqui does not depend on torch, so that users may
+choose a build: PIP_EXTRA_INDEX_URL says from where, and an installed one stays."""
 
 FINDINGS = (
     (
@@ -69,15 +68,15 @@ FINDINGS = (
         "Python and machine: use Python 3.10 to 3.13 (PYTHON=…), or an index that is up to date.",
     ),
 )
-"""What pip says, and what that means; the first that is found counts."""
+"""Patterns in pip's output, and what they mean; the first that matches counts."""
 
 
 class SetupError(Exception):
-    """The message is one sentence for the person who ran the setup."""
+    """The setup failed; the message is one sentence for the user."""
 
 
 def explain(log: str) -> str:
-    """The sentence for a failed run of pip that said `log`."""
+    """Return the sentence for a failed run of pip with the output `log`."""
     for pattern, sentence in FINDINGS:
         if re.search(pattern, log):
             return sentence
@@ -85,7 +84,7 @@ def explain(log: str) -> str:
 
 
 def make_venv(venv: Path) -> Path:
-    """Create the environment unless a working one is there; returns its interpreter.
+    """Create the environment unless a working one exists; returns its interpreter.
 
     Raises `SetupError`.
     """
@@ -143,11 +142,11 @@ def install(python: Path, extra: str, log: Path) -> None:
                 break
     if status:
         said = log.read_text(encoding="utf-8", errors="replace")
-        raise SetupError(f"{explain(said)} All that pip said is in {log}.")
+        raise SetupError(f"{explain(said)} The output of pip is in {log}.")
 
 
 def stamp(venv: Path, extra: str) -> Path:
-    """The file whose time says when `extra` was last installed."""
+    """Return the file whose time says when `extra` was last installed."""
     return venv / f".{extra}-installed"
 
 
@@ -167,7 +166,7 @@ def main() -> int:
         print(f"The setup cannot write its files: {error}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nInterrupted; run the same command again to go on.", file=sys.stderr)
+        print("\nInterrupted; run the same command again to continue.", file=sys.stderr)
         return 130
     for included in INCLUDED[options.extra]:
         stamp(venv, included).touch()
@@ -175,7 +174,7 @@ def main() -> int:
 
 
 def _works(python: Path) -> bool:
-    """Whether the environment's interpreter still runs and has pip."""
+    """Return whether the environment's interpreter still runs and has pip."""
     try:
         command = [str(python), "-c", "import pip"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,7 +1,7 @@
-"""`make test-client`: the three client programs, one after another, against a running fleet.
+"""`make test-client` runs the three client programs, one after another, with a running fleet.
 
-They are started as a person would start them; the first that fails decides the exit code. In the
-client's image the fleet's settings are not at hand: `--gateway HOST:PORT` says where it is.
+They are started as a user would start them; the first that fails decides the exit code. The client's
+image has no settings of the fleet: there `--gateway HOST:PORT` names it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> int:
             (options.gateway, 16000) if options.gateway else _fleet_of_this_machine()
         )
     except SettingsError as error:
-        print(f"A setting in the environment or in .env does not fit: {error}.", file=sys.stderr)
+        print(f"A setting in the environment or in .env is not valid: {error}.", file=sys.stderr)
         return 2
     speech, echo = f"{FOLDER}/speech.wav", f"{FOLDER}/echo.wav"
     speak = ["stream_tts.py", "--text", TEXT, "--out", speech, "--uri", f"ws://{gateway}/ws/tts"]
@@ -47,7 +47,7 @@ def main() -> int:
         try:
             status = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
         except KeyboardInterrupt:
-            # The program had the same Ctrl-C and has said so.
+            # The program received the same Ctrl-C and has said so.
             return INTERRUPTED_EXIT_CODE
         if status:
             return status
@@ -55,9 +55,9 @@ def main() -> int:
 
 
 def _fleet_of_this_machine() -> tuple[str, int]:
-    """Where its gateway is, and the sample rate of its speech. Raises `SettingsError`.
+    """Return the address of its gateway, and the sample rate of its speech.
 
-    Its key, if it asks for one, is put into the environment.
+    The fleet's key, if it has one, is put into the environment. Raises `SettingsError`.
     """
     # Only here: in the client's image there are no services.
     from deploy.local.settings import provide_key, running_ports

@@ -1,4 +1,4 @@
-"""Whether two texts are the same words to the ear: case, punctuation and spelled numbers aside."""
+"""This module compares texts by their words: not by case, punctuation or spelling of numbers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ _normalize = EnglishTextNormalizer()
 
 
 def words(text: str) -> list[str]:
-    """The words of an English text as they are compared.
+    """Return the normalized words of an English text.
 
-    By Whisper's own normalizer (Radford et al. 2022, appendix C): "Seven O'Clock!" and "7 o'clock"
-    are the same.
+    Whisper's normalizer (Radford et al. 2022, appendix C) makes "Seven O'Clock!" equal "7 o'clock".
     """
     return str(_normalize(text)).split()

@@ -42,8 +42,8 @@ def test_the_older_program_is_used_where_there_is_no_plugin(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("shims", "sentence"),
     [
-        ({"docker": "exit 1"}, "Docker is here, but Compose is not: install its plugin"),
-        ({}, "Docker is not here: install Docker Engine with Compose"),
+        ({"docker": "exit 1"}, "Docker is installed, but Compose is not: install its plugin"),
+        ({}, "Docker is not installed: install Docker Engine with Compose"),
     ],
 )
 def test_what_is_missing_is_named(tmp_path: Path, shims: dict[str, str], sentence: str) -> None:
