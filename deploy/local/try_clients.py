@@ -1,7 +1,7 @@
 """`make test-client` runs the three client programs, one after another, with a running fleet.
 
-They are started as a user would start them; the first that fails decides the exit code. The client's
-image has no settings of the fleet: there `--gateway HOST:PORT` names it.
+They are started as a user would start them; the first that fails decides the exit code. The image
+of the client has no settings of the fleet: there `--gateway HOST:PORT` names it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 from client.errors import INTERRUPTED_EXIT_CODE
-from common.settings import SettingsError, load_settings
 
 TEXT = "The quick brown fox jumps over 13 lazy dogs."
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,13 +23,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Try the three client programs.")
     parser.add_argument("--gateway", metavar="HOST:PORT", help="default: this machine's fleet")
     options = parser.parse_args()
-    try:
-        gateway, sample_rate_hz = (
-            (options.gateway, 16000) if options.gateway else _fleet_of_this_machine()
-        )
-    except SettingsError as error:
-        print(f"A setting in the environment or in .env is not valid: {error}.", file=sys.stderr)
-        return 2
+    gateway, sample_rate_hz = options.gateway, 16000
+    if gateway is None:
+        # Only here: the client's image has neither services nor what they need.
+        from common.settings import SettingsError
+
+        try:
+            gateway, sample_rate_hz = _fleet_of_this_machine()
+        except SettingsError as error:
+            print(
+                f"A setting in the environment or in .env is not valid: {error}.", file=sys.stderr
+            )
+            return 2
     speech, echo = f"{FOLDER}/speech.wav", f"{FOLDER}/echo.wav"
     speak = ["stream_tts.py", "--text", TEXT, "--out", speech, "--uri", f"ws://{gateway}/ws/tts"]
     if sample_rate_hz != 16000:
@@ -59,7 +63,7 @@ def _fleet_of_this_machine() -> tuple[str, int]:
 
     The fleet's key, if it has one, is put into the environment. Raises `SettingsError`.
     """
-    # Only here: in the client's image there are no services.
+    from common.settings import load_settings
     from deploy.local.settings import provide_key, running_ports
     from tts_service.app.settings import TtsSettings
 
