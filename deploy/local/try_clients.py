@@ -47,7 +47,7 @@ def main() -> int:
         ["echo_bytes.py", "--wav", speech, "--out", echo, *url],
     ):
         command = [f"client/{program}", *arguments]
-        print(f"$ python {shlex.join(command)}", flush=True)
+        print(f"$ {_shown_python()} {shlex.join(command)}", flush=True)
         try:
             status = subprocess.run([sys.executable, *command], cwd=ROOT, check=False).returncode
         except KeyboardInterrupt:
@@ -56,6 +56,12 @@ def main() -> int:
         if status:
             return status
     return 0
+
+
+def _shown_python() -> str:
+    """Return the interpreter as a user would write it in the project's folder."""
+    python = Path(sys.executable)
+    return str(python.relative_to(ROOT)) if python.is_relative_to(ROOT) else "python"
 
 
 def _fleet_of_this_machine() -> tuple[str, int]:
