@@ -1,4 +1,4 @@
-"""An asr_service that listens with the fake recognizer, served over a real socket."""
+"""An asr_service with the fake recognizer, served over a real socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def recognizer() -> FakeRecognizer:
 
 @pytest.fixture
 def serve(recognizer: FakeRecognizer) -> Iterator[Serve]:
-    """Call it with settings to have a server that listens with `recognizer`."""
+    """Return a function that starts a server with `recognizer` and the given settings."""
     with ExitStack() as stack:
 
         def start(**settings: Any) -> Served:

@@ -36,7 +36,7 @@ def test_vtt_has_a_head_and_no_markup() -> None:
     )
 
 
-def test_of_nobody_speaking_only_the_head_is_left() -> None:
+def test_without_speech_only_the_head_of_each_format_is_left() -> None:
     nothing = Transcript.of([])
     written = {
         name: render(nothing, name, language="en", audio_ms=500) for name in ("text", "srt", "vtt")
@@ -53,7 +53,7 @@ def test_no_text_breaks_a_cue(text: str, start_ms: int, length_ms: int) -> None:
         assert written.count("\n\n") == 2 + written.startswith("WEBVTT")
 
 
-def test_json_leaves_out_what_is_not_there() -> None:
+def test_json_omits_absent_fields() -> None:
     rendered = render(
         Transcript.of([Segment(start_ms=0, end_ms=9, text="Hi.")]),
         "json",

@@ -1,4 +1,4 @@
-"""The workers, with the fake recognizer: who is recognized with whom, and who is not."""
+"""The workers, with a fake recognizer: which windows share a batch, and in which order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAILS = 99.0
 
 @dataclass
 class BatchRecorder:
-    """Hears each second as a window that says its first sample, and keeps the batches it was given.
+    """Recognizes each second as a window whose text is its first sample, and records the batches.
 
     While `gate` is cleared no batch is answered. A window that begins with `FAILS` fails its batch.
     """
@@ -98,7 +98,7 @@ async def at_work(
         await asyncio.to_thread(made.stop)
 
 
-def test_what_waits_is_recognized_together(recorder: BatchRecorder) -> None:
+def test_waiting_recordings_share_a_batch(recorder: BatchRecorder) -> None:
     async def run() -> None:
         async with at_work(recorder) as workers:
             waiting = [workers.submit(saying(n), ENGLISH) for n in range(1, 7)]
@@ -109,7 +109,7 @@ def test_what_waits_is_recognized_together(recorder: BatchRecorder) -> None:
     asyncio.run(run())
 
 
-def test_only_what_is_alike_is_recognized_together(recorder: BatchRecorder) -> None:
+def test_only_windows_of_one_kind_share_a_batch(recorder: BatchRecorder) -> None:
     async def run() -> None:
         greedy = RecognitionOptions(beam_size=1)
         async with at_work(recorder) as workers:
@@ -157,7 +157,7 @@ def test_two_requests_on_two_workers_run_side_by_side(recorder: BatchRecorder) -
     asyncio.run(run())
 
 
-def test_a_failure_is_nobody_elses(recorder: BatchRecorder) -> None:
+def test_a_failure_affects_no_other_recording(recorder: BatchRecorder) -> None:
     async def run() -> None:
         async with at_work(recorder) as workers:
             good, bad, better = (workers.submit(saying(n), ENGLISH) for n in (1, FAILS, 2))
@@ -214,7 +214,9 @@ def test_what_decoding_raises_reaches_the_caller(recorder: BatchRecorder) -> Non
     asyncio.run(run())
 
 
-def test_what_is_cancelled_while_it_waits_is_never_decoded(recorder: BatchRecorder) -> None:
+def test_a_recording_that_is_cancelled_while_it_waits_is_never_decoded(
+    recorder: BatchRecorder,
+) -> None:
     async def run() -> None:
         async with at_work(recorder) as workers:
             given_up = workers.submit(saying(1), ENGLISH)
@@ -229,7 +231,7 @@ def test_what_is_cancelled_while_it_waits_is_never_decoded(recorder: BatchRecord
     asyncio.run(run())
 
 
-def test_what_is_cancelled_in_a_batch_costs_its_neighbours_nothing(recorder: BatchRecorder) -> None:
+def test_cancelling_one_recording_of_a_batch_leaves_the_others(recorder: BatchRecorder) -> None:
     async def run() -> None:
         async with at_work(recorder, held=False) as workers:
             recorder.gate.clear()
@@ -245,7 +247,7 @@ def test_what_is_cancelled_in_a_batch_costs_its_neighbours_nothing(recorder: Bat
     asyncio.run(run())
 
 
-def test_stopping_ends_what_waits_with_an_error(recorder: BatchRecorder) -> None:
+def test_stopping_ends_waiting_recordings_with_an_error(recorder: BatchRecorder) -> None:
     async def run() -> None:
         workers = Workers(recorder, workers=1, max_batch=1)
         first, second = (workers.submit(saying(n), ENGLISH) for n in (1, 2))

@@ -1,4 +1,4 @@
-"""Audio files: every kind is heard as it is, none is decoded past the limit, damage is said."""
+"""Audio files: every kind is decoded, none past the limit, and damage is reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def decode(content: bytes, max_seconds: float = 10) -> Samples:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_heard_as_it_is(kind: str) -> None:
+def test_every_kind_of_file_is_decoded_faithfully(kind: str) -> None:
     file = audio_file(tone_file(kind))
     heard = file(threading.Event())
     assert heard.dtype == np.float32
@@ -61,7 +61,7 @@ def test_channels_are_averaged(kind: str, channels: int) -> None:
     assert heard * channels == pytest.approx(decode(encode(mono, kind)), abs=1e-3)
 
 
-def test_files_that_were_joined_are_heard_on() -> None:
+def test_concatenated_files_are_decoded_to_the_end() -> None:
     assert len(decode(tone_file("ogg-opus") + tone_file("ogg-opus"))) == 2 * SAMPLE_RATE_HZ
 
 
@@ -84,7 +84,7 @@ def test_a_rate_that_changes_on_the_way_is_followed() -> None:
     ],
     ids=["head", "text", "png", "playlist", "concat", "zeros", "no samples", "no index"],
 )
-def test_what_is_no_audio_is_said_so(content: bytes) -> None:
+def test_a_file_that_is_not_audio_is_undecodable(content: bytes) -> None:
     with pytest.raises(UndecodableAudio, match=r"^(The file|No audio)"):
         decode(content)
 
@@ -133,7 +133,7 @@ def ten_minutes() -> bytes:
     return content
 
 
-def test_a_small_file_that_says_it_is_long_is_not_decoded(ten_minutes: bytes) -> None:
+def test_a_small_file_that_announces_a_long_duration_is_not_decoded(ten_minutes: bytes) -> None:
     started = time.thread_time()
     with pytest.raises(TooLarge):
         decode(ten_minutes, max_seconds=120)
@@ -162,7 +162,7 @@ def test_a_wav_of_unknown_length_is_read_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("kind", ["wav", "mp3", "flac", "webm"])
-def test_a_file_that_was_cut_gives_what_there_is_and_says_so(kind: str) -> None:
+def test_a_truncated_file_gives_its_beginning_and_a_warning(kind: str) -> None:
     content = tone_file(kind, 2)
     file = audio_file(content[: len(content) // 2])
     heard = file(threading.Event())

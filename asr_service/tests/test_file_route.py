@@ -1,4 +1,4 @@
-"""`POST /api/stt/file`: the ways a file comes in, and what is said of those that cannot."""
+"""`POST /api/stt/file`: the ways a file comes in, and the errors of those that do not."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_a_file_comes_as_the_body_or_in_a_form(serve: Serve) -> None:
     assert post(at.http, content=FLAC).json() == HEARD
     assert post(at.http, content=FLAC, headers={"Content-Type": "audio/flac"}).json() == HEARD
     assert post(at.http, files={"file": ("speech.flac", FLAC)}).json() == HEARD
-    # What a file is, is told by its content.
+    # The content of a file tells its kind.
     assert post(at.http, files={"file": ("speech.mp3", FLAC, "audio/mpeg")}).json() == HEARD
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_file_is_heard(shared: Served, kind: str) -> None:
+def test_every_kind_of_file_is_recognized(shared: Served, kind: str) -> None:
     answer = post(shared.http, files={"file": ("speech", tone_file(kind))})
     assert answer.status_code == 200
     assert 950 <= answer.json()["segments"][0]["end_ms"] <= 1070
@@ -110,19 +110,21 @@ A_FILE = ('Content-Disposition: form-data; name="file"; filename="a.wav"', "RIFF
         ({"content": FLAC, "params": {"format": "docx"}}, "format"),
     ],
 )
-def test_what_does_not_fit_is_named(shared: Served, request_: dict[str, Any], named: str) -> None:
+def test_an_invalid_parameter_is_named(
+    shared: Served, request_: dict[str, Any], named: str
+) -> None:
     answer = httpx.post(f"{shared.http}/api/stt/file", **request_)
     assert answer.status_code == 400
     assert named in answer.json()["error"]["message"]
 
 
-def test_what_is_given_in_both_places_is_refused(shared: Served) -> None:
+def test_an_option_in_the_query_and_in_the_form_is_refused(shared: Served) -> None:
     answer = post(shared.http, "vad=1", files={"file": ("a", FLAC)}, data={"vad": "1"})
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == "vad: given in the query and in the form."
 
 
-def test_what_is_no_audio_is_415(serve: Serve, recognizer: FakeRecognizer) -> None:
+def test_a_file_that_is_not_audio_is_415(serve: Serve, recognizer: FakeRecognizer) -> None:
     at = serve()
     for content in (b"hello", np.random.default_rng(0).bytes(20_000), FLAC[:40]):
         for request in ({"content": content}, {"files": {"file": ("a.wav", content)}}):
@@ -162,7 +164,7 @@ def test_an_upload_over_the_limit_of_bytes_is_refused_while_it_streams_in(serve:
         assert "100000 bytes" in answer.json()["error"]["message"]
 
 
-def test_damage_is_said_in_every_format(shared: Served) -> None:
+def test_damage_is_reported_in_every_format(shared: Served) -> None:
     at = shared
     cut = tone_file("wav", 2)[:40_000]
     answer = post(at.http, content=cut)

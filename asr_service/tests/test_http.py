@@ -49,7 +49,7 @@ def test_a_wav_file_is_refused_with_the_route_that_takes_files(serve: Serve) -> 
 
 
 @pytest.mark.parametrize("law", ["mulaw", "alaw"])
-def test_a_telephones_samples_are_a_byte_each(
+def test_g711_has_one_byte_for_each_sample(
     serve: Serve, recognizer: FakeRecognizer, law: str
 ) -> None:
     at = serve(asr_max_seconds=2)
@@ -145,7 +145,9 @@ def test_a_parameter_that_does_not_fit_is_named(serve: Serve, query: str, named:
         (bytes(6), "ch=2", "bad_request"),
     ],
 )
-def test_a_body_that_is_no_pcm_is_refused(serve: Serve, body: bytes, query: str, code: str) -> None:
+def test_a_body_that_is_not_pcm_is_refused(
+    serve: Serve, body: bytes, query: str, code: str
+) -> None:
     answer = post(serve().http, body, query)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
 
@@ -209,7 +211,7 @@ def test_beyond_workers_and_queue_a_request_is_busy(
         assert [f.result().status_code for f in admitted] == [200, 200]
 
 
-def test_a_client_that_leaves_stops_the_recognition(
+def test_a_client_that_disconnects_stops_the_recognition(
     serve: Serve, recognizer: FakeRecognizer
 ) -> None:
     at = serve(asr_workers=1, asr_max_batch=1, asr_queue=0)
@@ -221,7 +223,7 @@ def test_a_client_that_leaves_stops_the_recognition(
     wait_for(lambda: post(at.http).status_code == 200)
 
 
-def test_a_client_that_leaves_while_it_is_queued_is_never_listened_to(
+def test_a_client_that_disconnects_while_it_is_queued_is_never_recognized(
     serve: Serve, recognizer: FakeRecognizer
 ) -> None:
     at = serve(asr_workers=1, asr_max_batch=1, asr_queue=1)

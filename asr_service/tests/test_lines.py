@@ -66,7 +66,7 @@ def test_segments_have_their_words(at: Served, recognizer: StepwiseRecognizer) -
         assert next(answer)["words"] == [word]
 
 
-def test_what_fails_before_the_first_segment_has_its_status(
+def test_a_failure_before_the_first_segment_has_its_status(
     at: Served, recognizer: StepwiseRecognizer
 ) -> None:
     recognizer.allow()
@@ -76,7 +76,7 @@ def test_what_fails_before_the_first_segment_has_its_status(
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "undecodable_audio")
 
 
-def test_what_fails_after_it_is_a_line_and_a_body_that_breaks_off(
+def test_a_failure_after_the_first_segment_is_a_line_and_an_aborted_body(
     at: Served, recognizer: StepwiseRecognizer
 ) -> None:
     recognizer.allow(2)
@@ -90,7 +90,7 @@ def test_what_fails_after_it_is_a_line_and_a_body_that_breaks_off(
     wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
-def test_a_client_that_leaves_stops_the_recognition(
+def test_a_client_that_disconnects_stops_the_recognition(
     at: Served, recognizer: StepwiseRecognizer
 ) -> None:
     recognizer.allow()

@@ -50,7 +50,7 @@ def test_times_are_in_order_and_within_the_audio() -> None:
     assert result.text == "One two three"
 
 
-def test_what_is_only_punctuation_is_no_text() -> None:
+def test_a_segment_of_punctuation_alone_is_dropped() -> None:
     result = transcript(Found(0, 1, " ."), Found(1, 2, " ..."), Found(2, 3, " Yes."))
     assert [s.text for s in result.segments] == ["Yes."]
 
@@ -61,12 +61,12 @@ def test_weights_come_from_the_package_or_a_folder(tmp_path: Path) -> None:
     assert resolve(str(tmp_path)) == tmp_path
 
 
-def test_an_unknown_model_is_refused_with_what_there_is() -> None:
+def test_an_unknown_model_is_refused_with_the_known_names() -> None:
     with pytest.raises(SettingsError, match=r"no-such-model.*base\.en"):
         resolve("no-such-model")
 
 
-# What follows listens with the real model.
+# The tests below use the real model.
 
 models = pytest.mark.models
 RATE = 16000
@@ -129,7 +129,7 @@ NOBODY = {
 
 @models
 @pytest.mark.parametrize("kind", NOBODY)
-def test_nobody_speaking_is_no_text(whisper: WhisperEngine, kind: str) -> None:
+def test_audio_without_speech_gives_no_text(whisper: WhisperEngine, kind: str) -> None:
     assert recognize(whisper, encode_s16le(NOBODY[kind]), PcmFormat(RATE)).text == ""
 
 
@@ -140,7 +140,7 @@ def voice() -> HibariEngine:
 
 @models
 @pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.3])
-def test_a_snippet_of_speech_is_no_text(
+def test_a_snippet_of_speech_gives_no_text(
     whisper: WhisperEngine, voice: HibariEngine, seconds: float
 ) -> None:
     pcm = speech_of(voice, "Banana", SpeechOptions(RATE))
@@ -151,7 +151,7 @@ def test_a_snippet_of_speech_is_no_text(
 
 @models
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_no_number_is_no_audio(whisper: WhisperEngine, bad: float) -> None:
+def test_samples_that_are_not_finite_are_undecodable(whisper: WhisperEngine, bad: float) -> None:
     samples = NOBODY["a tone"].copy()
     samples[100] = bad
     with pytest.raises(UndecodableAudio):
@@ -160,7 +160,7 @@ def test_what_is_no_number_is_no_audio(whisper: WhisperEngine, bad: float) -> No
 
 @models
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2), (22050, 1), (48000, 2)])
-def test_words_are_heard_at_every_rate_and_in_stereo(
+def test_words_are_recognized_at_every_rate_and_in_stereo(
     whisper: WhisperEngine, voice: HibariEngine, rate: int, channels: int
 ) -> None:
     text = "The garden gate was open when we came home."
@@ -174,12 +174,12 @@ def test_words_are_heard_at_every_rate_and_in_stereo(
 
 @models
 @pytest.mark.parametrize("samples", [1, 10, 160, 1600])
-def test_a_moment_of_sound_is_no_text_and_no_fault(whisper: WhisperEngine, samples: int) -> None:
+def test_a_moment_of_sound_gives_no_text_and_no_error(whisper: WhisperEngine, samples: int) -> None:
     body = encode_s16le(noise("white", 0.1)[:samples])
     assert recognize(whisper, body, PcmFormat(8000)).text == ""
 
 
-def test_text_that_begins_where_the_window_ends_is_made_up() -> None:
+def test_text_that_begins_where_the_window_ends_is_dropped() -> None:
     word, begin = 7, 100
     tokens = [begin, word, begin + 50, begin + 50, word, word, begin + 60, begin + 96, word]
     hypothesis = Hypothesis(
@@ -192,7 +192,7 @@ def test_text_that_begins_where_the_window_ends_is_made_up() -> None:
     assert len(parts_of(hypothesis, begin, 2.1)) == 3
 
 
-def test_what_a_window_still_holds_behind_some_of_it() -> None:
+def test_the_rest_of_a_window_after_some_of_its_samples() -> None:
     spans = ((100, 200), (500, 900))
     assert list(left_of(spans, 0)) == [(100, 200), (500, 900)]
     assert list(left_of(spans, 40)) == [(140, 200), (500, 900)]

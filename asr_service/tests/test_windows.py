@@ -18,7 +18,7 @@ RATE = 16000
     ("frames", "encoded"),
     [(1, 1000), (800, 1000), (801, 1200), (1200, 1400), (2790, 3000), (3000, 3000)],
 )
-def test_what_was_said_and_two_seconds_are_encoded(frames: int, encoded: int) -> None:
+def test_the_speech_and_two_seconds_are_encoded(frames: int, encoded: int) -> None:
     assert frames_to_encode(frames, "adaptive") == encoded
     assert frames_to_encode(frames, "full") == 3000
 
@@ -51,7 +51,7 @@ def test_long_pauses_are_left_out_and_short_ones_kept(sentence: Samples) -> None
     assert heard < 2 * len(sentence) + 4 * PADDING_S * RATE
 
 
-def test_what_is_long_is_cut_in_its_pauses(sentence: Samples) -> None:
+def test_a_long_recording_is_cut_in_its_pauses(sentence: Samples) -> None:
     pause = 0.5
     step = len(sentence) + int(pause * RATE)
     samples = np.concatenate([sentence, silence(pause)] * 20)
@@ -84,7 +84,7 @@ def test_speech_without_a_pause_is_cut_nevertheless() -> None:
     assert all(spans[-1][1] - spans[0][0] <= PIECE_S * RATE for spans in found)
 
 
-def test_silence_is_no_piece() -> None:
+def test_silence_makes_no_piece() -> None:
     assert cut(silence(100)) == []
     assert cut(silence(0.01)) == []
     assert cut(np.zeros(0, np.float32)) == []

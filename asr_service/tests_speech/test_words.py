@@ -40,12 +40,12 @@ def clips() -> list[Clip]:
 
 @pytest.fixture(scope="module")
 def alone(whisper: WhisperEngine, clips: list[Clip]) -> list[str]:
-    """What is heard of each clip, window by window."""
+    """The text of each clip, window by window."""
     return hear(whisper, clips, batch=1)
 
 
 def hear(whisper: WhisperEngine, clips: Sequence[Clip], *, batch: int) -> list[str]:
-    """What is heard of each clip, `batch` windows of whatever clips at once."""
+    """Return the text of each clip, with `batch` windows of any clips at once."""
     alike: dict[object, list[tuple[int, int, Window]]] = defaultdict(list)
     for index, clip in enumerate(clips):
         windows = whisper.windows(clip.samples, AS_SERVED, threading.Event())
@@ -65,11 +65,11 @@ def error_rate(clips: Sequence[Clip], heard: Sequence[str]) -> float:
     return word_error_rate([clip.text for clip in clips], heard)
 
 
-def test_the_words_are_heard(clips: list[Clip], alone: list[str]) -> None:
+def test_the_word_error_rate_is_low(clips: list[Clip], alone: list[str]) -> None:
     assert error_rate(clips, alone) <= MAX_WORD_ERROR_RATE
 
 
-def test_in_a_batch_the_same_words_are_heard(
+def test_a_batch_gives_the_same_words(
     whisper: WhisperEngine, clips: list[Clip], alone: list[str]
 ) -> None:
     together = hear(whisper, clips, batch=BATCH)

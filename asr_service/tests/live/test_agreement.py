@@ -66,7 +66,7 @@ def test_a_later_hypothesis_that_differs_in_agreed_words_changes_only_what_is_te
     assert agreement.stable_chars == len("the cat sat on")
 
 
-def test_the_last_hypothesis_extends_what_is_stable() -> None:
+def test_the_last_hypothesis_extends_the_stable_text() -> None:
     agreement = LocalAgreement()
     for _ in range(2):
         agreement.push(hypothesis("the cat sat"))

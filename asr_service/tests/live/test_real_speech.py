@@ -57,13 +57,13 @@ def speech() -> bytes:
 
 @pytest.fixture(scope="module")
 def whole(at: Served, speech: bytes) -> list[str]:
-    """The words that a request for the whole recording hears."""
+    """The words of a request with the whole recording."""
     answer = httpx.post(f"{at.http}/api/stt/bytes?sr=16000", content=speech, timeout=60)
     return words(answer.json()["text"])
 
 
 def listen(at: Served, pcm: bytes, **start: Any) -> list[dict[str, Any]]:
-    """What comes of `pcm`, sent as fast as it is taken."""
+    """Return the messages that answer `pcm`, sent as fast as it is read."""
     with open_ws(f"{at.ws}/ws/stt") as ws:
         ws.send(json.dumps({"type": "start", **start}))
 
@@ -99,9 +99,7 @@ def test_without_partials_it_is_exactly_those(at: Served, speech: bytes, whole: 
     assert "partial" not in [m["type"] for m in messages]
 
 
-def test_what_was_stable_never_changes(
-    engine: WhisperEngine, speech: bytes, whole: list[str]
-) -> None:
+def test_stable_text_never_changes(engine: WhisperEngine, speech: bytes, whole: list[str]) -> None:
     stream = Stream(delay_ms=320, recognizer=engine, activity=SileroVoiceActivity())
     end = stream.say(speech).finish()
     assert_the_rules_hold(stream.events, end)
@@ -122,7 +120,7 @@ def test_speech_is_found_where_it_is(at: Served, speech: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["silence", "noise", "hum"])
-def test_nobody_speaking_is_no_text(at: Served, kind: str) -> None:
+def test_audio_without_speech_gives_no_text(at: Served, kind: str) -> None:
     t = np.arange(5 * 16000) / 16000
     made = {
         "silence": np.zeros_like(t),

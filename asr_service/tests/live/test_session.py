@@ -1,4 +1,4 @@
-"""`/ws/stt`, held against the wire contract, with fakes that hear numbers."""
+"""`/ws/stt` against the wire contract, with fakes that recognize numbers."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_context_is_whole_utterances_and_never_more_than_fits() -> None:
     assert stream.finish().text == text_of(*range(1, 161))
 
 
-def test_a_noise_is_no_context() -> None:
+def test_noise_does_not_become_context() -> None:
     click = (np.arange(FRAME_SAMPLES) % 4 == 0).astype("<i2") * 99
     stream = Stream().say(click.tobytes()).say(silence(1000)).say(spoken(1, 2)).say(silence(800))
     assert stream.requests[-1].context_ms == 0

@@ -78,7 +78,7 @@ def test_probabilities_between_the_thresholds_change_nothing() -> None:
     assert changes(Endpointer(96), 0.9, 0.4, 0.4, 0.4, 0.4, 0.4) == [(0, "begins", 32)]
 
 
-def test_a_pause_shorter_than_the_endpoint_is_no_end() -> None:
+def test_a_pause_shorter_than_the_endpoint_does_not_end_speech() -> None:
     assert changes(Endpointer(96), 0.9, 0.1, 0.1, 0.6, 0.1, 0.1) == [(0, "begins", 32)]
 
 
