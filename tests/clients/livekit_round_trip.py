@@ -1,7 +1,7 @@
-"""`livekit_round_trip.py URL TEXT`: LiveKit's OpenAI plugin speaks a text and hears what it said.
+"""`livekit_round_trip.py URL TEXT` has LiveKit's OpenAI plugin speak a text and recognize it.
 
-Run by `test_round_trips.py` in an environment of its own. Prints what was heard, a line for each
-pair of models: what the plugin takes by default, spoken as events, then the older ones.
+`test_round_trips.py` runs it in an environment of its own. It prints a transcript for each pair of
+models: the plugin's defaults, streamed as events, and the older ones.
 """
 
 from __future__ import annotations

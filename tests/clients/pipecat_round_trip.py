@@ -1,7 +1,7 @@
-"""`pipecat_round_trip.py URL TEXT`: Pipecat's OpenAI services speak a text and hear what they said.
+"""`pipecat_round_trip.py URL TEXT` has Pipecat's OpenAI services speak a text and recognize it.
 
-Run by `test_round_trips.py` in an environment of its own: Pipecat pins what this project pins
-otherwise. Prints what was heard.
+`test_round_trips.py` runs it in an environment of its own, since Pipecat pins other versions than
+this project. It prints the transcript.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Home Assistant, in front of a fleet that it is told the address of."""
+"""Home Assistant speaks and listens with a fleet whose address it is given."""
 
 from __future__ import annotations
 

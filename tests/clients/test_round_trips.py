@@ -1,4 +1,4 @@
-"""Other people's programs for OpenAI's API, with nothing changed but the address."""
+"""Other people's programs for OpenAI's API work when only the address is changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images, built once as a person builds them, and two fleets of them."""
+"""These fixtures build the images once, as a user does, and run two fleets of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.containers.support import SERVICES, Fleet, go_on
 
 @pytest.fixture(scope="session", autouse=True)
 def images() -> None:
-    """All four, by `make build`, with BuildKit."""
+    """Build all four images by `make build`, with BuildKit."""
     Fleet("fleet-test").make("build", timeout_s=900, DOCKER_BUILDKIT="1")
 
 
@@ -22,7 +22,7 @@ def up(fleet: Fleet) -> Iterator[Fleet]:
         fleet.make("up")
         yield fleet
     finally:
-        # One that was stopped in its tracks must not be waited for.
+        # A container that is paused would not stop.
         for service in SERVICES:
             for container in fleet.ids(service):
                 go_on(container)
@@ -31,14 +31,14 @@ def up(fleet: Fleet) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="module")
 def fleet(images: None) -> Iterator[Fleet]:
-    """One of each service. A test that takes something away puts it back."""
+    """Run one of each service; a test that stops one starts it again."""
     with up(Fleet("fleet-test")) as fleet:
         yield fleet
 
 
 @pytest.fixture(scope="module")
 def fleet_of_three(images: None) -> Iterator[Fleet]:
-    """A gateway with three voices behind it, to kill and hang at will."""
+    """Run a gateway with three replicas of tts, which tests may kill or pause."""
     settings = {"TTS_REPLICAS": "3", "GATEWAY_FIRST_BYTE_TIMEOUT_S": "3"}
     with up(Fleet("fleet-test-three", settings)) as fleet:
         yield fleet

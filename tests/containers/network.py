@@ -1,7 +1,7 @@
-"""Machines that are network namespaces, joined by a bridge: what a node of a swarm stands on.
+"""This module makes network namespaces joined by a bridge: the machines of a swarm.
 
-The bridge has a namespace of its own: in ours, the rules of an engine that runs here would apply to
-what passes over it.
+The bridge has a namespace of its own: in the default one, the rules of an engine that runs here
+would apply to its traffic.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Asking the engine, and driving the fleet in it through make, as a person would."""
+"""These helpers query the engine and run the fleet in it through make, as a user does."""
 
 from __future__ import annotations
 

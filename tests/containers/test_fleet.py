@@ -1,4 +1,4 @@
-"""The fleet as `make up` brings it up."""
+"""The fleet that `make up` starts works as documented."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Helm chart: it lints, and what it renders is what Kubernetes' schemas allow."""
+"""The Helm chart passes lint, and what it renders passes the schemas of Kubernetes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in the images, and what is not."""
+"""The images hold what they need and nothing else."""
 
 from __future__ import annotations
 

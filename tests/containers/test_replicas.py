@@ -1,4 +1,4 @@
-"""Many replicas in containers: all serve, and what is lost when one dies or hangs."""
+"""Several replicas in containers all serve, and little is lost when one dies or hangs."""
 
 from __future__ import annotations
 

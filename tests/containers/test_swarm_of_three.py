@@ -1,4 +1,4 @@
-"""The fleet on a Docker Swarm of three machines: spread, updated under load, and one machine lost.
+"""The fleet survives an update under load and the loss of a machine on a Swarm of three.
 
 The machines are network namespaces with an engine each, so this needs root.
 """

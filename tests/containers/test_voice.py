@@ -1,7 +1,7 @@
-"""The voice that an image has by default: made of a release while the image is built.
+"""The build of the image makes the default voice from a release.
 
-The released weights cannot be had everywhere. So the release is one of the same form with random
-weights, and the mirror that it comes from is on this machine.
+The released weights cannot be downloaded everywhere. So the release is one of the same form with
+random weights, on a mirror on this machine.
 """
 
 from __future__ import annotations

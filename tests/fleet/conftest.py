@@ -1,4 +1,4 @@
-"""The real fleet: three processes on free ports, real sockets, real models."""
+"""These fixtures start the real fleet: three processes on free ports, with real models."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ StartFleet = Callable[..., LocalFleet]
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFleet]:
-    """One fleet for all tests that do it no harm."""
+    """Start one fleet for all tests that leave it unharmed."""
     with LocalFleet(tmp_path_factory.mktemp("fleet")) as fleet:
         yield fleet
 
 
 @pytest.fixture
 def start_fleet(tmp_path: Path) -> Iterator[StartFleet]:
-    """Call it with settings to have a fleet of one's own, to kill and hang at will."""
+    """Return a function that starts a fleet with settings; the test may kill or stop services."""
     with ExitStack() as stack:
 
         def start(**env: str) -> LocalFleet:

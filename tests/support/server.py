@@ -1,4 +1,4 @@
-"""Serve an app of this fleet from a thread, on a free port, exactly as it is served for real."""
+"""This module serves an app from a thread, on a free port, as it is served in production."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.wire import wait_for
 
 @dataclass(frozen=True)
 class Served:
-    """Where the app is."""
+    """A served app, and its address."""
 
     app: FastAPI
     port: int
@@ -37,7 +37,7 @@ class Served:
         return f"ws://{self.host}:{self.port}"
 
     def leave(self) -> None:
-        """Have the service leave, as a signal would, but stay served. Returns once it does."""
+        """Start draining, as a signal does, but keep serving; returns once it drains."""
         assert self.loop is not None
         lifecycle = self.app.state.lifecycle
         asyncio.run_coroutine_threadsafe(lifecycle.drain(), self.loop)
@@ -57,7 +57,7 @@ def served(
     app: FastAPI, *, ready: bool = True, host: str = "127.0.0.1", port: int = 0
 ) -> Iterator[Served]:
     """Yields once `/readyz` is 200 (or, with `ready=False`, once `/healthz` is)."""
-    # A service sends all logs of its process its own way; here they go on to be pytest's.
+    # A service replaces the handlers of its process's logs; pytest's are restored afterwards.
     handlers = logging.getLogger().handlers[:]
     listener = bind(host, port)
     port = listener.getsockname()[1]
@@ -75,7 +75,7 @@ def served(
 
 
 def wait_until_ok(url: str, timeout_s: float = 30.0) -> None:
-    """Ask until the answer is 200."""
+    """Wait until `url` answers 200."""
     deadline = time.monotonic() + timeout_s
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Speaking through a fleet, being heard by it, and comparing words."""
+"""These helpers have a fleet speak and recognize, and compare words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RATE_HZ = 16000
 
 
 def say(fleet: LocalFleet, text: str) -> bytes:
-    """The PCM of `text`, through the gateway's WebSocket."""
+    """Return the PCM of `text`, spoken through the gateway's WebSocket."""
     with open_ws(f"{fleet.url('gateway', scheme='ws')}/ws/tts") as ws:
         said = speak(ws, text)
     assert said.closing == '{"type":"end"}', said.closing
@@ -23,7 +23,7 @@ def say(fleet: LocalFleet, text: str) -> bytes:
 
 
 def hear(fleet: LocalFleet, pcm: bytes) -> dict[str, Any]:
-    """The transcript of `pcm`, through the gateway."""
+    """Return the transcript of `pcm`, recognized through the gateway."""
     answer = httpx.post(
         f"{fleet.url('gateway')}/api/stt/bytes?sr={RATE_HZ}&ch=1&lang=en", content=pcm, timeout=120
     )

@@ -1,7 +1,6 @@
-"""Every status that an OpenAPI document names, provoked, and its answer held against the document.
+"""This module provokes every status in an OpenAPI document and checks its answer against it.
 
-A service's table says for each route and status how it is brought about. It is complete, and holds
-no more than the document: who documents a status says here how it comes.
+A service's table has a request for each documented route and status, and no others.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from tests.support.server import served
 KEY = "ada-key-12345"
 KEYS = f"ada:{KEY}"
 GUARDS: dict[str, Any] = {"api_keys": KEYS, "allowed_hosts": ("127.0.0.1",)}
-"""Settings of a service that refuses in every way that it has."""
+"""Settings of a service that can refuse for every reason."""
 
 _CHECKS = [
     status_code_conformance,
@@ -39,7 +38,7 @@ _CHECKS = [
 
 @dataclass(frozen=True)
 class Sent:
-    """A request, and the server that it is sent to: one of those that the service's tests have."""
+    """A request, and the name of the server in the service's tests that it is sent to."""
 
     body: Any = NOT_SET
     media_type: str | None = None
@@ -54,11 +53,11 @@ class Sent:
 
 
 Table = Mapping[str, Mapping[int, Sent]]
-"""By route, as in `POST /api/tts`, and status."""
+"""Requests by route (as in `POST /api/tts`) and status."""
 
 
 def guarded(good: Sent) -> dict[int, Sent]:
-    """What every route answers that asks for a key."""
+    """Return the rows of every route that needs a key."""
     return {
         200: good,
         400: good.but(host="elsewhere.example"),
@@ -68,19 +67,19 @@ def guarded(good: Sent) -> dict[int, Sent]:
 
 @contextmanager
 def sound_leaving_faulty(build: Callable[..., FastAPI], fault: object) -> Iterator[dict[str, str]]:
-    """The URL of each of three servers; to `build` one with a fault of ours, it is given it."""
+    """Start three servers and yield their URLs; `build` is given `fault` for the faulty one."""
     with served(build()) as sound, served(build()) as leaving, served(build(fault)) as faulty:
         leaving.leave()
         yield {"sound": sound.http, "leaving": leaving.http, "faulty": faulty.http}
 
 
 def rows(table: Table) -> list[tuple[str, int]]:
-    """For `pytest.mark.parametrize`."""
+    """Return the table's rows for `pytest.mark.parametrize`."""
     return [(route, status) for route, answers in table.items() for status in answers]
 
 
 def documented(url: str) -> set[tuple[str, int]]:
-    """Each route with each of its statuses, as the document of the service at `url` has them."""
+    """Return all routes and statuses in the document of the service at `url`."""
     return set(_documented(url))
 
 
@@ -92,7 +91,7 @@ def _documented(url: str) -> Iterator[tuple[str, int]]:
 
 
 def provoke(table: Table, route: str, status: int, url: str) -> None:
-    """Send what the table says to `url`; the answer must be of this status, and as documented."""
+    """Send the table's request to `url`; the answer must have this status and be as documented."""
     sent = table[route][status]
     method, path = route.split(" ")
     operation = _document(url)[path][method]
@@ -114,5 +113,5 @@ def provoke(table: Table, route: str, status: int, url: str) -> None:
 
 
 def _document(url: str) -> Any:
-    # Read anew each time: another test's server may have had this port before.
+    # It is read each time, since another test's server may have had this port before.
     return schemathesis.openapi.from_url(f"{url}/openapi.json")

@@ -1,7 +1,7 @@
-"""Home Assistant finds the fleet by Wyoming, has a text spoken and hears what it said.
+"""Home Assistant finds the fleet by Wyoming, has it speak a text and recognizes the speech.
 
-Run by `test_home_assistant.py` in an environment of its own, which has Home Assistant's fixtures;
-`WYOMING_PORT` and `TEXT` say where and what. Nothing of the fleet is imported.
+`test_home_assistant.py` runs this in its own environment, which has Home Assistant's fixtures;
+`WYOMING_PORT` and `TEXT` name the port and the text. Nothing of the fleet is imported.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What the tests of the containers need on a machine that has no container engine."""
+"""This package starts a container engine for the tests where there is none."""

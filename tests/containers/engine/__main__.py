@@ -1,10 +1,10 @@
-"""Run a command where there is an engine, Compose and a base image.
+"""This program runs a command with a container engine, Compose and a base image.
 
     python -m tests.containers.engine COMMAND…
 
-An engine that runs here and has the base image, or can pull it, is used as it is. Else one is
-started for COMMAND alone, and ended after it; what it is made of is kept in the cache, outside the
-checkout: `SPEECH_FLEET_CACHE`, or `speech-fleet` in the user's.
+An engine that runs here and has the base image, or can pull it, is used. Otherwise one is started
+for COMMAND and stopped after it; its parts are kept in a cache outside the checkout:
+`SPEECH_FLEET_CACHE`, or `speech-fleet` in the user's cache.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A stand-in for the official Python image, where no registry of images can be reached.
+"""This module makes a stand-in for the official Python image, where no registry can be reached.
 
-Debian's own Python 3.11 in a minimal Debian 12, `python` and `pip` where the official image has
-them. It carries this machine's certificates and pip settings, so that the Dockerfiles need no word
-about them. The file system is kept in the cache and made anew only if it is not there.
+It is Debian's own Python 3.11 in a minimal Debian 12, with `python` and `pip` where the official
+image has them. It has this machine's certificates and pip settings, so that the Dockerfiles do not
+mention them. The file system is kept in the cache and made again only if it is missing.
 """
 
 from __future__ import annotations

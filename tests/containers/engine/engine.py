@@ -1,6 +1,6 @@
-"""A Docker engine of our own: its data, socket and pid file in one folder, and nothing left behind.
+"""This module runs a Docker engine whose data, socket and pid file are in one folder.
 
-It never touches an engine that runs already, and ends only the processes that it started.
+It never touches an engine that runs already, and stops only the processes that it started.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Installs what the tests of the containers need, where it is missing: Debian's packages, as root.
+"""This module installs the tools that the tests of the containers need, from Debian's packages.
 
-Compose v2 and buildx are plugins of the client; Debian 12 has none, so they are taken out of the
-packages of the next release and put into a folder of ours.
+It needs root. Compose v2 and buildx are plugins of the client; Debian 12 has none, so they are
+extracted from the packages of the next release into a folder of the cache.
 """
 
 from __future__ import annotations
