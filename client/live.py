@@ -17,8 +17,8 @@ from client.pieces import each
 from client.retrying import Retry
 from client.sending import Sending
 from common.protocol.echo import EchoEvent, EchoReady, EchoTranscript
-from common.protocol.live import Event, ListenEnd, ListenReady
-from common.protocol.session import Failure, GoAway
+from common.protocol.live import ListenEnd, ListenEvent, ListenReady
+from common.protocol.session import ErrorMessage, GoAway
 
 Sound = AsyncIterable[bytes] | Iterable[bytes]
 Item = TypeVar("Item")
@@ -127,24 +127,24 @@ class LiveStream(IteratedOnce[Item], Generic[Item, ReadyMessage, LastMessage]):
         await connection.send({"type": "finish"})
 
 
-class Listening(LiveStream[Event | Failure | GoAway, ListenReady, ListenEnd]):
+class Listening(LiveStream[ListenEvent | ErrorMessage | GoAway, ListenReady, ListenEnd]):
     """What is heard: `SpeechStart`, `Partial`, `Final`, `SpeechEnd`; then `end` has all of it.
 
-    Also `GoAway`, when the server is about to leave, and `Failure` for what it did not like and did
-    not break off for.
+    Also `GoAway`, when the server is about to shut down, and `ErrorMessage` for an error that does
+    not end the stream.
     """
 
-    _messages = told_apart(Event | ListenEnd | Failure | GoAway)
+    _messages = told_apart(ListenEvent | ListenEnd | ErrorMessage | GoAway)
     _ready_type = ListenReady
     _last_type = ListenEnd
 
 
-class VoiceLoop(LiveStream[EchoEvent | Failure | GoAway | bytes, EchoReady, EchoTranscript]):
+class VoiceLoop(LiveStream[EchoEvent | ErrorMessage | GoAway | bytes, EchoReady, EchoTranscript]):
     """What is heard, as of `Listening`, and what the voice says to it: `Begin`, audio, `Mark`,
     `End`. Whoever plays the audio stops, and forgets what it has not played, at `SpeechStart`.
     """
 
-    _messages = told_apart(EchoEvent | EchoTranscript | Failure | GoAway)
+    _messages = told_apart(EchoEvent | EchoTranscript | ErrorMessage | GoAway)
     _ready_type = EchoReady
     _last_type = EchoTranscript
 

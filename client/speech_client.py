@@ -33,11 +33,11 @@ from client.retrying import Retry
 from client.sessions import Sessions
 from client.utterance import Text, Utterance
 from common.audio.pcm import Encoding
-from common.errors import in_words
 from common.protocol.echo import EchoStart
 from common.protocol.live import ListenStart
 from common.protocol.recognition import NDJSON, Transcript, TranscriptFormat
 from common.protocol.session import Start
+from common.validation import describe
 
 DEFAULT_URL = "http://localhost:8000"
 M = TypeVar("M", Start, ListenStart, EchoStart)
@@ -227,4 +227,4 @@ def _fitting(message: type[M], **fields: Any) -> M:
     try:
         return message.model_validate(fields)
     except ValidationError as error:
-        raise BadInput(in_words(error.errors())) from None
+        raise BadInput(describe(error.errors(), message)) from None

@@ -32,14 +32,14 @@ from client.retrying import ONCE
 from client.speech_client import SpeechClient, Timeouts
 from client.wav import read_wav
 from common.audio.pcm import BYTES_PER_SAMPLE, Encoding
-from common.protocol.live import Event, Final, ListenEnd, Partial
-from common.protocol.session import Failure, GoAway
+from common.protocol.live import Final, ListenEnd, ListenEvent, Partial
+from common.protocol.session import ErrorMessage, GoAway
 
 PATH = "/ws/stt"
 DEFAULT_URI = f"ws://localhost:8000{PATH}"
 PIECE_MS = 40
 
-Heard = Event | Failure | GoAway | ListenEnd
+Heard = ListenEvent | ErrorMessage | GoAway | ListenEnd
 
 
 def pieces_of(pcm: bytes, bytes_per_s: int, *, paced: bool) -> Iterator[bytes]:
@@ -144,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
             line.clear()
             if isinstance(event, Final) and event.text:
                 print(_line_of(event, options.times), flush=True)
-            elif isinstance(event, Failure):
+            elif isinstance(event, ErrorMessage):
                 print(f"The server says: {event.error} [{event.code}]", file=sys.stderr)
             elif isinstance(event, GoAway):
                 said = "The server is about to leave; the session is being finished."

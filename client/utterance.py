@@ -24,15 +24,15 @@ from common.protocol.session import (
     Mark,
     Ping,
     SendText,
-    ServerMessage,
+    SessionEvent,
     Speak,
     Start,
-    Warned,
+    WarningMessage,
 )
 
 Text = str | AsyncIterable[str] | Iterable[str]
 
-_MESSAGES = told_apart(ServerMessage)
+_MESSAGES = told_apart(SessionEvent)
 _KEEP_ALIVE_SHARE = 3
 """A session is kept alive this many times in the time after which it would be idle."""
 
@@ -63,7 +63,7 @@ class Utterance(IteratedOnce[bytes]):
         self.begin: Begin | None = None
         self.marks: list[Mark] = []
         """The sentences spoken so far, if they were asked for."""
-        self.warnings: list[Warned] = []
+        self.warnings: list[WarningMessage] = []
         """Stretches that were not spoken as they should have been."""
         self.end: End | None = None
 
@@ -126,13 +126,13 @@ class Utterance(IteratedOnce[bytes]):
             elif getattr(message, "id", None) == self._id and self._take(message):
                 return None
 
-    def _take(self, message: ServerMessage) -> bool:
+    def _take(self, message: SessionEvent) -> bool:
         """Remember what a message of this utterance says; whether it was the last."""
         if isinstance(message, Begin):
             self.begin = message
         elif isinstance(message, Mark):
             self.marks.append(message)
-        elif isinstance(message, Warned):
+        elif isinstance(message, WarningMessage):
             self.warnings.append(message)
         elif isinstance(message, End):
             self.end = message

@@ -28,7 +28,6 @@ Each class knows its code, HTTP status and WebSocket close code; nothing else de
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 
@@ -71,23 +70,8 @@ def error_body(code: str, message: str, request_id: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message, "request_id": request_id}}
 
 
-def in_words(errors: Iterable[Mapping[str, Any]]) -> str:
-    """pydantic's findings as one sentence that names each field."""
-    parts = []
-    for error in errors:
-        place = ".".join(str(p) for p in error["loc"] if p not in ("body", "query"))
-        parts.append(f"{place}: {what_is_wrong(error)}" if place else what_is_wrong(error))
-    return "; ".join(parts)
-
-
-def what_is_wrong(error: Mapping[str, Any]) -> str:
-    """What one of pydantic's findings says, without its words before a validator's own."""
-    message: str = error["msg"]
-    return message.removeprefix("Value error, ")
-
-
 def field_of(message: str) -> str | None:
-    """The field that a message names first, if it is one of those that begin as `in_words` does."""
+    """The field that a message names first, if it is one of those that `describe` makes."""
     named = re.match(r"([A-Za-z_][\w.-]*): ", message)
     return named[1] if named else None
 

@@ -17,8 +17,8 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from common.errors import what_is_wrong
 from common.keys import Keys, parse_keys, read_keys
+from common.validation import what_is_wrong
 
 ENV_FILE = ".env"
 FOR_THE_CONTAINERS = ("REPLICAS", "CPUS", "MEMORY", "VOICES_BASE_URL")
@@ -114,7 +114,8 @@ def _in_a_line(cls: type[CommonSettings], error: ErrorDetails) -> str:
         return what_is_wrong(error)
     field = cls.model_fields.get(name)
     secret = field is not None and field.annotation is SecretStr
-    return f"{name.upper()}{'' if secret else '=' + repr(error['input'])}: {what_is_wrong(error)}"
+    given = "" if secret else f"={error['input']!r}"
+    return f"{name.upper()}{given}: {what_is_wrong(error, cls, show_value=False)}"
 
 
 def unknown_variables(

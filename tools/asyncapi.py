@@ -82,7 +82,7 @@ EXAMPLES: dict[type[BaseModel], Json] = {
         "end_ms": 1480,
     },
     session.Flushed: {"type": "flushed", "id": "u1", "audio_ms": 1480},
-    session.Warned: {
+    session.WarningMessage: {
         "type": "warning",
         "id": "u1",
         "code": "stalled",
@@ -97,7 +97,7 @@ EXAMPLES: dict[type[BaseModel], Json] = {
         "first_audio_ms": 42,
         "rtf": 0.05,
     },
-    session.Failure: {
+    session.ErrorMessage: {
         "type": "error",
         "error": "4 utterances wait already; send more when one has ended.",
         "code": "queue_full",
@@ -108,7 +108,7 @@ EXAMPLES: dict[type[BaseModel], Json] = {
     session.GoAway: {"type": "goaway", "deadline_ms": 25000},
     session.Pong: {"type": "pong", "nonce": "a1"},
     live.ListenStart: {"type": "start", "sample_rate": 16000, "endpoint_ms": 600},
-    live.Command: {"type": "finish"},
+    live.ListenCommand: {"type": "finish"},
     live.ListenReady: _LISTEN_READY,
     live.SpeechStart: {"type": "speech_start", "at_ms": 320},
     live.Partial: {
@@ -191,24 +191,24 @@ def _members(union: Any) -> tuple[type[BaseModel], ...]:
     return tuple(union.__args__)
 
 
-_SESSION_SENDS = _members(session.ServerMessage)
+_SESSION_SENDS = _members(session.SessionEvent)
 CHANNELS = {
     "tts": Channel(
         "/ws/tts",
         "Text to speech. A first message of the type start opens a session; without one, the "
         "simple mode holds: each text is answered by its audio and an end without an id.",
-        (SpeakRequest, session.Start, *_members(session.ClientMessage)),
+        (SpeakRequest, session.Start, *_members(session.SessionCommand)),
         ("AudioFrame", "SimpleEnd", "SimpleError", *_SESSION_SENDS),
     ),
     "stt": Channel(
         "/ws/stt",
         "Recognition while the speaker still speaks.",
-        (live.ListenStart, "AudioFrame", live.Command),
+        (live.ListenStart, "AudioFrame", live.ListenCommand),
         (
             live.ListenReady,
-            *_members(live.Event),
+            *_members(live.ListenEvent),
             live.ListenEnd,
-            session.Failure,
+            session.ErrorMessage,
             session.GoAway,
         ),
     ),

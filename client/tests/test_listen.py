@@ -16,8 +16,8 @@ from client import BrokenOff, Lost, Refused, Retry, SpeechClient, Unavailable
 from client.tests.conftest import HttpServer, WsServer
 from client.tests.session_server import Side
 from client.tests.using import busy_door, run, until
-from common.protocol.live import Event, Final, Partial, SpeechEnd, SpeechStart
-from common.protocol.session import Failure, GoAway
+from common.protocol.live import Final, ListenEvent, Partial, SpeechEnd, SpeechStart
+from common.protocol.session import ErrorMessage, GoAway
 
 SEGMENT = {"start_ms": 0, "end_ms": 900, "text": "Hello."}
 
@@ -94,7 +94,7 @@ def test_events_come_as_they_are_heard_and_the_end_has_all_of_it(ws_server: WsSe
     server = ListeningServer(*HELLO)
 
     async def use(client: SpeechClient) -> None:
-        events: list[Event | Failure | GoAway] = []
+        events: list[ListenEvent | ErrorMessage | GoAway] = []
 
         async def spoken() -> AsyncIterator[bytes]:
             for count in range(4):
@@ -126,11 +126,11 @@ def test_events_come_as_they_are_heard_and_the_end_has_all_of_it(ws_server: WsSe
     }
 
 
-def has_more_than(events: list[Event | Failure | GoAway], count: int) -> bool:
+def has_more_than(events: list[ListenEvent | ErrorMessage | GoAway], count: int) -> bool:
     return len(events) > count
 
 
-async def read(client: SpeechClient, audio: Any) -> list[Event | Failure | GoAway]:
+async def read(client: SpeechClient, audio: Any) -> list[ListenEvent | ErrorMessage | GoAway]:
     return [event async for event in client.listen(audio)]
 
 
@@ -166,7 +166,7 @@ def test_a_complaint_does_not_end_it(ws_server: WsServer) -> None:
 
     async def use(client: SpeechClient) -> None:
         events = await read(client, [b"\1\0"] * 5)
-        assert [event.error for event in events if isinstance(event, Failure)] == ["Odd."]
+        assert [event.error for event in events if isinstance(event, ErrorMessage)] == ["Odd."]
         assert len(events) == 5
 
     run(ws_server(server), use)

@@ -1,64 +1,55 @@
-"""The messages of the session mode of `/ws/tts`, both directions, as the wire contract has them.
+"""The messages of the session mode of `/ws/tts`, both directions.
 
-A client's first message is `start`; what it may send then is a `ClientMessage`, what it gets
-between the frames of audio a `ServerMessage`. Characters are counted as Unicode code points, times
-in ms from the first sample of the utterance.
+A client's first message is `start`; what it may send then is a `SessionCommand`, what it gets
+between the binary frames a `SessionEvent`. Characters are counted as Unicode code points, times in
+ms from the first sample of the utterance.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, TypeAdapter
 
-from common.audio.pcm import Encoding, SampleRateHz
-from common.errors import BadRequest, SpeechError
-from common.protocol.messages import SANE, Message, Text, validate
+from common.audio.pcm import SampleRateHz
+from common.errors import SpeechError
+from common.protocol.messages import (
+    Message,
+    ServerMessage,
+    SessionAudio,
+    SessionReady,
+    StartMessage,
+    Text,
+    VoiceOptions,
+    parse_command,
+)
 
-PROTOCOL: Literal[1] = 1
-"""Of the session mode; a change that would break a client makes it 2."""
-
-Id = Annotated[str, Field(min_length=1, max_length=128, description="The utterance's, your choice")]
-
+Id = Annotated[
+    str,
+    Field(min_length=1, max_length=128, description="Id of the utterance, chosen by the client"),
+]
 
 EndReason = Literal["done", "cancelled", "error"]
-"""Why nothing more of an utterance follows."""
+"""Why an utterance is over."""
 
 # --- client to server ----------------------------------------------------------------------------
 
 
-class Start(BaseModel):
-    """Opens a session. Fields that are not known are listed in `ready.ignored`."""
+class Start(VoiceOptions, StartMessage):
+    """Opens a session. Unknown fields are listed in `ready.ignored`."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    type: Literal["start"]
     sample_rate: SampleRateHz | None = Field(default=None, description="Hz; default: TTS_SR")
-    encoding: Encoding = "pcm_s16le"
-    chunk_ms: int | None = Field(
-        default=None, ge=10, le=1000, description="Of a frame of audio; default: TTS_CHUNK_SAMPLES"
-    )
-    timestamps: Literal["none", "sentence"] = Field(
-        default="none", description="sentence: a `mark` follows each sentence"
-    )
-    speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the voice's own pace")
     max_buffer_delay_ms: int | None = Field(
         default=None,
         ge=20,
         le=60_000,
-        description="Text that is no sentence yet is spoken when no more has come for so long; "
+        description="Time without more text, in ms, after which an incomplete sentence is spoken; "
         "default: TTS_MAX_BUFFER_DELAY_MS",
     )
-    request_id: str | None = Field(default=None, pattern=f"^{SANE}$")
-
-    @classmethod
-    def unknown(cls, value: dict[str, Any]) -> list[str]:
-        """The fields of a message that it does not have."""
-        return sorted(set(value) - set(cls.model_fields))
 
 
 class SendText(Message):
-    """More of an utterance's text, which begins with the first one."""
+    """A part of an utterance's text; the first one begins the utterance."""
 
     type: Literal["text"]
     id: Id
@@ -66,14 +57,14 @@ class SendText(Message):
 
 
 class Flush(Message):
-    """Speak what is buffered, as if a sentence ended here; answered by `flushed`."""
+    """Speak the text that is buffered, as if a sentence ended here; answered by `flushed`."""
 
     type: Literal["flush"]
     id: Id
 
 
 class Finish(Message):
-    """There is no more text of this utterance."""
+    """The text of this utterance is complete."""
 
     type: Literal["finish"]
     id: Id
@@ -88,29 +79,29 @@ class Speak(Message):
 
 
 class Cancel(Message):
-    """Stop an utterance now, or all of them: somebody interrupts."""
+    """Stop an utterance at once, or all of them without an id (barge-in)."""
 
     type: Literal["cancel"]
     id: Id | None = None
 
 
 class Ping(Message):
-    """Keeps the session alive; answered by `pong`."""
+    """Keep the session open; answered by `pong`."""
 
     type: Literal["ping"]
     nonce: Annotated[str, Field(max_length=128)] | None = None
 
 
 class Close(Message):
-    """No more will come: what was accepted is finished and spoken, then the socket is closed."""
+    """End the session: what was accepted is spoken, then the socket is closed."""
 
     type: Literal["close"]
 
 
-ClientMessage = SendText | Flush | Finish | Speak | Cancel | Ping | Close
-_BY_TYPE: dict[str, type[ClientMessage]] = {
-    get_args(kind.model_fields["type"].annotation)[0]: kind for kind in get_args(ClientMessage)
-}
+SessionCommand = SendText | Flush | Finish | Speak | Cancel | Ping | Close
+SESSION_COMMAND: TypeAdapter[SessionCommand] = TypeAdapter(
+    Annotated[SessionCommand, Field(discriminator="type")]
+)
 
 
 def is_start(value: dict[str, Any]) -> bool:
@@ -118,76 +109,55 @@ def is_start(value: dict[str, Any]) -> bool:
     return value.get("type") == "start"
 
 
-def parse_client_message(value: dict[str, Any]) -> ClientMessage:
+def parse_client_message(value: dict[str, Any]) -> SessionCommand:
     """A message after `start`. Raises `BadRequest`, naming what does not fit."""
-    kind = value.get("type")
-    if is_start(value):
-        raise BadRequest("type: the session was started already")
-    if not isinstance(kind, str) or kind not in _BY_TYPE:
-        raise BadRequest(f"type: {str(kind)[:40]!r} is not known; there is: {', '.join(_BY_TYPE)}")
-    return validate(_BY_TYPE[kind], value)
+    return parse_command(SESSION_COMMAND, value)
 
 
 # --- server to client ----------------------------------------------------------------------------
 
 
-class Frame(BaseModel):
-    """What the server sends; a client should pass over fields that it does not know."""
-
-    model_config = ConfigDict(frozen=True)
-
-    def frame(self) -> str:
-        """As a text frame."""
-        return self.model_dump_json()
-
-
-class Audio(Frame):
+class Audio(SessionAudio):
     """What the binary frames hold: `chunk_ms` each, but shorter before a pause and at the end."""
 
-    encoding: Encoding
-    sample_rate: int = Field(description="Hz")
     channels: Literal[1] = 1
-    chunk_ms: int
+    chunk_ms: int = Field(description="Duration of one audio chunk in ms")
 
 
-class Limits(Frame):
-    """What is refused or ends the session when it is exceeded."""
+class Limits(ServerMessage):
+    """The limits of a session: what exceeds one is refused or ends the session."""
 
-    max_text_chars: int = Field(description="Of one utterance")
+    max_text_chars: int = Field(description="Characters of one utterance")
     max_message_bytes: int
-    max_queued_utterances: int = Field(description="That wait behind the one being spoken")
+    max_queued_utterances: int = Field(
+        description="Utterances that may wait behind the one that is spoken"
+    )
     idle_timeout_s: float
     max_session_s: float
-    max_buffer_delay_ms: int = Field(description="That holds for this session")
+    max_buffer_delay_ms: int = Field(description="The value of this session, in ms")
 
 
-class Ready(Frame):
-    """The session is open, and this is what holds for it."""
+class Ready(SessionReady):
+    """The session is open; this is what it agreed on."""
 
-    type: Literal["ready"] = "ready"
-    protocol: Literal[1] = PROTOCOL
-    session_id: str
-    request_id: str
-    model: str
     audio: Audio
     limits: Limits
-    ignored: list[str] = Field(default=[], description="Fields of `start` that are not known")
 
 
-class Begin(Frame):
-    """The audio that follows is this utterance's, up to its `end`."""
+class Begin(ServerMessage):
+    """The audio from here to the `end` of the same id is this utterance's."""
 
     type: Literal["begin"] = "begin"
     id: str
-    queue_ms: int = Field(description="Waited since it was accepted, for others and for a place")
+    queue_ms: int = Field(description="Time from acceptance to the first step of synthesis, in ms")
 
 
-class Mark(Frame):
-    """When a sentence is spoken, and where it stands in the text as the client sent it."""
+class Mark(ServerMessage):
+    """The times of a spoken sentence, and its place in the text as the client sent it."""
 
     type: Literal["mark"] = "mark"
     id: str
-    index: int = Field(description="Counts the utterance's sentences that have a sound, from 0")
+    index: int = Field(description="Number of the spoken sentence in the utterance, from 0")
     text: str
     char_start: int
     char_end: int
@@ -195,16 +165,16 @@ class Mark(Frame):
     end_ms: int
 
 
-class Flushed(Frame):
-    """All text up to the `flush` is spoken, and all its audio sent."""
+class Flushed(ServerMessage):
+    """The text up to the `flush` is spoken and its audio sent."""
 
     type: Literal["flushed"] = "flushed"
     id: str
-    audio_ms: int = Field(description="Of the utterance so far")
+    audio_ms: int = Field(description="Duration of the audio sent so far, in ms")
 
 
-class Warned(Frame):
-    """A stretch of the utterance was not spoken as it should have been; it goes on."""
+class WarningMessage(ServerMessage):
+    """Something is wrong with audio that was sent; the utterance goes on."""
 
     type: Literal["warning"] = "warning"
     id: str
@@ -213,19 +183,23 @@ class Warned(Frame):
     at_ms: int
 
 
-class End(Frame):
-    """Nothing of this utterance follows. Each accepted one gets exactly one."""
+class End(ServerMessage):
+    """The utterance is over. Each accepted utterance gets exactly one `end`."""
 
     type: Literal["end"] = "end"
     id: str
     reason: EndReason
-    audio_ms: int = Field(description="That was sent")
-    first_audio_ms: int | None = Field(description="From `begin` to the first frame of audio")
-    rtf: float | None = Field(description="Seconds of work for a second of audio")
+    audio_ms: int = Field(description="Duration of the audio that was sent, in ms")
+    first_audio_ms: int | None = Field(
+        description="Time from `begin` to the first audio chunk, in ms"
+    )
+    rtf: float | None = Field(
+        description="Real-time factor: seconds of work for one second of audio"
+    )
 
 
-class Failure(Frame):
-    """Something was refused or failed; `fatal` if the session ends with it."""
+class ErrorMessage(ServerMessage):
+    """A request was refused or failed; `fatal` if that ends the session."""
 
     type: Literal["error"] = "error"
     error: str
@@ -237,21 +211,23 @@ class Failure(Frame):
     @classmethod
     def of(
         cls, error: SpeechError, request_id: str, *, of: str | None = None, fatal: bool = False
-    ) -> Failure:
-        """What `error` is on the wire; `of` is the utterance that it is about."""
+    ) -> ErrorMessage:
+        """The message that says `error`; `of` is the id of the utterance that it is about."""
         return cls(error=error.message, code=error.code, id=of, fatal=fatal, request_id=request_id)
 
 
-class GoAway(Frame):
-    """The server is leaving: it takes no new utterance, and closes when those it has are spoken."""
+class GoAway(ServerMessage):
+    """The server shuts down: it accepts no more work, and closes when what it accepted is done."""
 
     type: Literal["goaway"] = "goaway"
-    deadline_ms: int = Field(description="From now; then the rest is cancelled")
+    deadline_ms: int = Field(description="Time from now, in ms, after which the rest is cancelled")
 
 
-class Pong(Frame):
+class Pong(ServerMessage):
+    """The answer to a `ping`, with its nonce."""
+
     type: Literal["pong"] = "pong"
     nonce: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
-ServerMessage = Ready | Begin | Mark | Flushed | Warned | End | Failure | GoAway | Pong
+SessionEvent = Ready | Begin | Mark | Flushed | WarningMessage | End | ErrorMessage | GoAway | Pong

@@ -13,17 +13,19 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from common.errors import BadRequest, Internal, SpeechError, TooLarge, error_body, in_words
+from common.errors import BadRequest, Internal, SpeechError, TooLarge, error_body
 from common.logger import get_logger
 from common.server.request_log import current_request_id
 from common.server.requests import LingeringResponse
 from common.server.websocket import close_with_error
+from common.validation import describe
 
 log = get_logger(__name__)
 
@@ -54,6 +56,16 @@ async def refuse(websocket: WebSocket, error: SpeechError) -> None:
     await websocket.send_denial_response(error_response(error))
 
 
+def _query_model(request: Request) -> type[BaseModel] | None:
+    """The model of the route's query, if it has one."""
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    for parameter in getattr(dependant, "query_params", ()):
+        annotation = parameter.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+    return None
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Give every failure of `app` the one JSON shape."""
 
@@ -64,7 +76,9 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return await speech_error(request, BadRequest(in_words(error.errors())))
+        return await speech_error(
+            request, BadRequest(describe(error.errors(), _query_model(request)))
+        )
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:

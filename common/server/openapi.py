@@ -26,7 +26,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 class ErrorDetail(BaseModel):
     code: str = Field(examples=["bad_request"])
-    message: str = Field(examples=["sr: Input should be less than or equal to 48000"])
+    message: str = Field(examples=["sr: must be 8000 to 48000, not 96000"])
     request_id: str
 
 

@@ -12,7 +12,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from common.errors import SpeechError
 from common.logger import get_logger
-from common.protocol.session import Failure, Frame
+from common.protocol.messages import ServerMessage
+from common.protocol.session import ErrorMessage
 from common.server.request_log import current_request_id
 
 log = get_logger(__name__)
@@ -63,9 +64,9 @@ class WebSocketSender:
         self._writing = anyio.Lock(fast_acquire=True)
         self._sending_since: float | None = None
 
-    async def send(self, frame: str | bytes | Frame) -> None:
+    async def send(self, frame: str | bytes | ServerMessage) -> None:
         """Send audio, a text frame or a message, after the frames that wait already."""
-        if isinstance(frame, Frame):
+        if isinstance(frame, ServerMessage):
             frame = frame.frame()
         kind = "bytes" if isinstance(frame, bytes) else "text"
         async with self._writing:
@@ -78,7 +79,7 @@ class WebSocketSender:
     async def send_error(self, error: SpeechError, *, of: str | None = None) -> None:
         """Send an error that does not end the session; `of` is the utterance that it is about."""
         log.info("session.error_sent", code=error.code)
-        await self.send(Failure.of(error, current_request_id(), of=of))
+        await self.send(ErrorMessage.of(error, current_request_id(), of=of))
 
     async def close_with_error(self, error: SpeechError, *, session: bool = True) -> None:
         """Send an error that ends the session, and close with its code."""

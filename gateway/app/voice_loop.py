@@ -22,15 +22,14 @@ from websockets.exceptions import ConnectionClosed
 
 from common.errors import BadRequest, UpstreamFailed
 from common.protocol.echo import (
+    EchoCommand,
     EchoReady,
     EchoStart,
     EchoTranscript,
     Voice,
-    parse_echo_command,
-    parse_echo_start,
 )
-from common.protocol.live import Command, Final, ListenEnd, ListenReady
-from common.protocol.messages import parse_json_object
+from common.protocol.live import Final, ListenCommand, ListenEnd, ListenReady
+from common.protocol.messages import parse_command, parse_json_object, parse_start
 from common.protocol.session import Cancel, Close, GoAway, Ping, Ready, Speak
 from common.server.error_boundary import error_boundary
 from common.server.lifecycle import Lifecycle
@@ -113,9 +112,9 @@ class VoiceLoop:
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
         if message.get("text") is None:
-            raise BadRequest('A voice loop begins with a message of the type "start".')
+            raise BadRequest('A session begins with a message of the type "start".')
         value = parse_json_object(message["text"])
-        start = parse_echo_start(value)
+        start = parse_start(EchoStart, value)
         if start.request_id is not None:
             adopt(start.request_id)
         return start, EchoStart.unknown(value)
@@ -187,14 +186,14 @@ class VoiceLoop:
                 continue
             value = parse_json_object(text)
             try:
-                command = parse_echo_command(value).type
+                command = parse_command(EchoCommand, value).type
             except BadRequest as error:
                 await self._sender.send_error(error)
                 continue
             if command == "cancel":
                 await self._cancel_speech()
             else:
-                await self._send_to_recognition(Command(type=command).model_dump_json())
+                await self._send_to_recognition(ListenCommand(type=command).model_dump_json())
 
     async def _from_recognition(self) -> None:
         while True:
@@ -285,7 +284,7 @@ class VoiceLoop:
         """Have recognized what was said until now, and nothing after it."""
         if not self._finish_sent and self._recognition_closed is None:
             self._finish_sent = True
-            await self._recognition.send(Command(type="finish").model_dump_json())
+            await self._recognition.send(ListenCommand(type="finish").model_dump_json())
 
     async def _complete(self) -> None:
         assert self._recognized is not None

@@ -12,7 +12,8 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from common.protocol.live import ListenAudio, ListenLimits, ListenReady
+from common.protocol.live import ListenLimits, ListenReady
+from common.protocol.messages import SessionAudio
 from common.protocol.session import Audio, Limits, Ready
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import hang, ready_but, stall, text_frame, upstream, websocket_then
@@ -36,7 +37,7 @@ EARS_ARE_READY = ListenReady(
     session_id="s1",
     request_id="r1",
     model="hung",
-    audio=ListenAudio(encoding="pcm_s16le", sample_rate=16000, channels=1),
+    audio=SessionAudio(encoding="pcm_s16le", sample_rate=16000, channels=1),
     limits=ListenLimits(
         max_message_bytes=65536,
         max_utterance_ms=30000,

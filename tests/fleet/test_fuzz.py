@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from common.protocol.echo import EchoMessage
-from common.protocol.live import Event, ListenEnd, ListenReady
-from common.protocol.session import Failure, GoAway
+from common.protocol.live import ListenEnd, ListenEvent, ListenReady
+from common.protocol.session import ErrorMessage, GoAway
 from deploy.local import LocalFleet
 from tests.support.audio_files import tone_file
 from tests.support.wire import close_of, open_session, open_ws
@@ -216,7 +216,9 @@ def test_any_messages_leave_a_session_in_order(fleet: LocalFleet) -> None:
     assert_unharmed(fleet, before)
 
 
-LISTEN_MESSAGE: TypeAdapter[Any] = TypeAdapter(ListenReady | Event | ListenEnd | Failure | GoAway)
+LISTEN_MESSAGE: TypeAdapter[Any] = TypeAdapter(
+    ListenReady | ListenEvent | ListenEnd | ErrorMessage | GoAway
+)
 ECHO_MESSAGE: TypeAdapter[Any] = TypeAdapter(EchoMessage)
 A_START = st.fixed_dictionaries(
     {"type": st.just("start")},

@@ -18,7 +18,7 @@ SENTENCE = "The quick brown fox jumps."
     ("message", "code", "names"),
     [
         ({"type": "sing"}, "bad_request", "sing"),
-        ({"type": None}, "bad_request", "None"),
+        ({"type": None}, "bad_request", "type: this field is required"),
         ({}, "bad_request", "type"),
         ({"type": "start"}, "bad_request", "started already"),
         ({"type": "text", "id": "u1"}, "bad_request", "text"),

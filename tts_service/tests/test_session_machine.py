@@ -14,12 +14,12 @@ from common.audio.encoding import AudioFormat
 from common.errors import BadRequest, NotJson, SpeechError, SynthesisFailed
 from common.protocol.session import (
     Cancel,
-    ClientMessage,
     Close,
     Finish,
     Flush,
     Ping,
     SendText,
+    SessionCommand,
     Speak,
 )
 from tests.support.wire import Rules
@@ -137,7 +137,7 @@ class SessionRules(RuleBasedStateMachine):
         self.see(self.machine.receive(Close(type="close")))
         self.leaving = True
 
-    def says(self, message: ClientMessage, id_: str) -> None:
+    def says(self, message: SessionCommand, id_: str) -> None:
         """What is said of an utterance is done, or refused by an error that names it."""
         was_open = not self.socket_closed
         effects = self.see(self.machine.receive(message))

@@ -18,7 +18,7 @@ from asr_service.app.engine import SAMPLE_RATE_HZ
 from asr_service.app.live.vad import FRAME_SAMPLES, VoiceActivity
 from common.audio.g711 import decode_g711
 from common.audio.samples import Samples, StreamResampler, decode_s16le
-from common.protocol.live import ListenAudio
+from common.protocol.messages import SessionAudio
 
 WebSocketFrame = bytes | str
 TEXT_FRAME_BYTES = 128
@@ -93,7 +93,7 @@ class VadFrame(NamedTuple):
 class AudioFramer:
     """Turns the bytes of one stream into VAD frames. It computes: call it on a thread."""
 
-    def __init__(self, audio: ListenAudio, activity: VoiceActivity) -> None:
+    def __init__(self, audio: SessionAudio, activity: VoiceActivity) -> None:
         self._audio = audio
         self._activity = activity
         self._resampler = StreamResampler(audio.sample_rate, SAMPLE_RATE_HZ)

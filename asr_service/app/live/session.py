@@ -28,16 +28,14 @@ from asr_service.app.service import RecognitionService
 from common.errors import BadRequest
 from common.logger import get_logger, text_field
 from common.protocol.live import (
-    Event,
-    ListenAudio,
+    ListenCommand,
     ListenEnd,
+    ListenEvent,
     ListenLimits,
     ListenReady,
     ListenStart,
-    parse_command,
-    parse_start,
 )
-from common.protocol.messages import parse_json_object
+from common.protocol.messages import SessionAudio, parse_command, parse_json_object, parse_start
 from common.protocol.session import GoAway
 from common.server.error_boundary import error_boundary
 from common.server.request_log import adopt, current_request_id
@@ -115,7 +113,7 @@ class LiveSession:
         if isinstance(frame, bytes):
             raise BadRequest('A session begins with a message of the type "start", not with audio.')
         value = parse_json_object(frame)
-        start = parse_start(value)
+        start = parse_start(ListenStart, value)
         self._service.check_language(start.language)
         if start.request_id is not None:
             adopt(start.request_id)
@@ -167,7 +165,7 @@ class LiveSession:
         """Do what a message says; return whether it was the last one."""
         value = parse_json_object(text)
         try:
-            command = parse_command(value)
+            command = parse_command(ListenCommand, value)
         except BadRequest as error:
             await self._client.send_error(error)
             return False
@@ -310,7 +308,7 @@ class _Stream:
                 return
             await self.apply_decoded()
 
-    async def _send(self, events: Iterable[Event]) -> None:
+    async def _send(self, events: Iterable[ListenEvent]) -> None:
         for event in events:
             await self._client.send_message(event)
 
@@ -374,8 +372,8 @@ class _Decoder:
         self._request = self._recognition = None
 
 
-def audio_of(start: ListenStart) -> ListenAudio:
+def audio_of(start: ListenStart) -> SessionAudio:
     """Return the format of the stream's binary WebSocket frames."""
-    return ListenAudio(
+    return SessionAudio(
         encoding=start.encoding, sample_rate=start.sample_rate, channels=start.channels
     )

@@ -26,7 +26,15 @@ import numpy as np
 from asr_service.app.live.agreement import LocalAgreement, TimedWord, segments_of, text_of
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES, Endpointer
 from common.audio.samples import Samples
-from common.protocol.live import Event, Final, ListenEnd, Partial, Reason, SpeechEnd, SpeechStart
+from common.protocol.live import (
+    Final,
+    FinalReason,
+    ListenEnd,
+    ListenEvent,
+    Partial,
+    SpeechEnd,
+    SpeechStart,
+)
 from common.protocol.recognition import Segment, Word
 
 PADDING_MS = 416
@@ -169,7 +177,7 @@ class Finals:
         self.audio_ms: int | None = None
         """The length of the stream, once it is known: its last frame was filled up."""
 
-    def add(self, id_: str, words: Sequence[TimedWord], reason: Reason) -> Final:
+    def add(self, id_: str, words: Sequence[TimedWord], reason: FinalReason) -> Final:
         # The times of words are estimates: those of two utterances may overlap.
         earliest_ms = self._segments[-1].end_ms if self._segments else 0
         segments = [self._within_stream(segment) for segment in segments_of(words, earliest_ms)]
@@ -205,7 +213,7 @@ class _Utterance:
     sent: tuple[str, int] = ("", 0)
     """The text and the stable characters of the last partial."""
 
-    def partial(self, lag_ms: int) -> list[Event]:
+    def partial(self, lag_ms: int) -> list[ListenEvent]:
         """Return a partial if it differs from the last one."""
         current = (self.text.text, self.text.stable_chars)
         if not self.text.words or current == self.sent:
@@ -227,7 +235,7 @@ class _Utterance:
 
 @dataclass(frozen=True)
 class _Closing:
-    reason: Reason
+    reason: FinalReason
     speech_end_ms: int | None
     """Where speech ended, or None if it goes on."""
 
@@ -276,7 +284,7 @@ class StreamTranscriber:
             utterance is not None and self.audio_ms - utterance.start_ms >= self._max_utterance_ms
         )
 
-    def push(self, frame: Samples, probability: float) -> list[Event]:
+    def push(self, frame: Samples, probability: float) -> list[ListenEvent]:
         """Take the next VAD frame. Must not be called while `blocked`."""
         assert not self.blocked
         self._buffer.push(frame)
@@ -294,7 +302,7 @@ class StreamTranscriber:
             return self._close("endpoint", self._endpointer.speech_until_ms)
         return []
 
-    def finalize(self) -> list[Event]:
+    def finalize(self) -> list[ListenEvent]:
         """Make the speech so far final, as the client asks. It gets exactly one final, if empty."""
         if self._utterance is None:
             return [Final(id=self._next_id(), text="", segments=[], reason="finalize")]
@@ -303,7 +311,7 @@ class StreamTranscriber:
             return self._close("finalize", self._endpointer.speech_until_ms)
         return self._close("finalize", None)
 
-    def finish(self, audio_ms: int) -> list[Event]:
+    def finish(self, audio_ms: int) -> list[ListenEvent]:
         """Note that the stream is whole, and `audio_ms` long."""
         self._finals.audio_ms = audio_ms
         if self._utterance is None:
@@ -339,7 +347,7 @@ class StreamTranscriber:
 
     def apply(
         self, request: DecodeRequest, words: Sequence[TimedWord], received_ms: int
-    ) -> list[Event]:
+    ) -> list[ListenEvent]:
         """Take the words that a request was decoded to, when `received_ms` of audio had come.
 
         Only the newest request may be answered: those that it took the place of are forgotten.
@@ -377,17 +385,17 @@ class StreamTranscriber:
         samples, context_ms = self._buffer.samples_until(end_ms, max_ms)
         return DecodeRequest(kind, samples, context_ms, self._buffer.start_ms, end_ms)
 
-    def _close(self, reason: Reason, speech_end_ms: int | None) -> list[Event]:
+    def _close(self, reason: FinalReason, speech_end_ms: int | None) -> list[ListenEvent]:
         self._closing = _Closing(reason, speech_end_ms)
         return [] if self._pause_words is None else self._final(self._pause_words)
 
-    def _final(self, words: Sequence[TimedWord]) -> list[Event]:
+    def _final(self, words: Sequence[TimedWord]) -> list[ListenEvent]:
         utterance, closing = self._utterance, self._closing
         assert utterance is not None
         assert closing is not None
         utterance.text.conclude(words)
         self._utterance, self._closing = None, None
-        events: list[Event] = []
+        events: list[ListenEvent] = []
         if utterance.text.words or utterance.announced or closing.reason == "finalize":
             events.append(self._finals.add(utterance.id, utterance.text.words, closing.reason))
         # A noise is no context.
@@ -413,7 +421,7 @@ class StreamTranscriber:
         text.cut(count, at_ms)
         self._buffer.cut_at(at_ms)
 
-    def _cut_utterance(self, utterance: _Utterance) -> list[Event]:
+    def _cut_utterance(self, utterance: _Utterance) -> list[ListenEvent]:
         """Make the words before a pause final; the words after it are the next utterance's."""
         text = utterance.text
         cut = self._cut_place(text, max(1, len(text.agreed)), len(text.words))

@@ -9,7 +9,7 @@ from asr_service.app.engine import Engine, RecognitionOptions
 from asr_service.app.live.transcriber import DecodeRequest, StreamTranscriber
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES, VoiceActivity
 from common.audio.samples import decode_s16le
-from common.protocol.live import Event, Final, ListenEnd, SpeechEnd, SpeechStart
+from common.protocol.live import Final, ListenEnd, ListenEvent, SpeechEnd, SpeechStart
 from tests.support.fakes import LoudIsSpeech, WordRecognizer
 
 
@@ -24,7 +24,7 @@ class Stream:
     delay_ms: int = 100
     recognizer: Engine = field(default_factory=WordRecognizer)
     activity: VoiceActivity = field(default_factory=LoudIsSpeech)
-    events: list[Event] = field(default_factory=list)
+    events: list[ListenEvent] = field(default_factory=list)
     requests: list[DecodeRequest] = field(default_factory=list)
     _frames: int = 0
     _due: int = 0
@@ -83,7 +83,7 @@ class Stream:
         words = request.words(segments)
         self.events += self.transcriber.apply(request, words, self._frames * FRAME_MS)
 
-    def of(self, kind: type[Event]) -> list[Event]:
+    def of(self, kind: type[ListenEvent]) -> list[ListenEvent]:
         return [event for event in self.events if isinstance(event, kind)]
 
     @property
@@ -91,7 +91,7 @@ class Stream:
         return [(e.text, e.reason) for e in self.events if isinstance(e, Final)]
 
 
-def assert_the_rules_hold(events: list[Event], end: ListenEnd) -> None:
+def assert_the_rules_hold(events: list[ListenEvent], end: ListenEnd) -> None:
     """Check what the contract says of every stream."""
     revs: dict[str, int] = {}
     stable: dict[str, str] = {}

@@ -26,11 +26,10 @@ from common.errors import BadRequest, Draining, EmptyText, QueueFull, SpeechErro
 from common.protocol.session import (
     Begin,
     Cancel,
-    ClientMessage,
     Close,
     End,
     EndReason,
-    Failure,
+    ErrorMessage,
     Finish,
     Flush,
     Flushed,
@@ -39,9 +38,10 @@ from common.protocol.session import (
     Ping,
     Pong,
     SendText,
-    ServerMessage,
+    SessionCommand,
+    SessionEvent,
     Speak,
-    Warned,
+    WarningMessage,
 )
 from common.server.websocket import GOING_AWAY, NORMAL
 from tts_service.app.engines.base import SynthesisWarning
@@ -83,7 +83,7 @@ class Drop:
 class Send:
     """A message is to be sent, as a text frame."""
 
-    message: ServerMessage
+    message: SessionEvent
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,10 @@ class AcceptedUtterance:
         """All text up to a flush is spoken."""
         return Flushed(id=self.id, audio_ms=self._audio_ms)
 
-    def warning(self, warning: SynthesisWarning) -> Warned:
+    def warning(self, warning: SynthesisWarning) -> WarningMessage:
         """A stretch of it was not spoken as it should have been."""
         at_ms = self.audio_format.ms(warning.at_sample)
-        return Warned(id=self.id, code=warning.code, message=warning.message, at_ms=at_ms)
+        return WarningMessage(id=self.id, code=warning.code, message=warning.message, at_ms=at_ms)
 
     def end(self, reason: EndReason) -> End:
         """No more of it is sent."""
@@ -212,7 +212,7 @@ class SessionMachine:
 
     # --- from the client ---
 
-    def receive(self, message: ClientMessage, tail: bytes = b"") -> list[Effect]:
+    def receive(self, message: SessionCommand, tail: bytes = b"") -> list[Effect]:
         """Any message; `tail` is how the active utterance fades out if this one cancels it."""
         if self.closed:
             return []
@@ -236,7 +236,7 @@ class SessionMachine:
         """Refuse a message, of an utterance if it named one; the session goes on."""
         if self.closed:
             return []
-        return [Send(Failure.of(error, self.request_id, of=of))]
+        return [Send(ErrorMessage.of(error, self.request_id, of=of))]
 
     # --- from the voice ---
 
@@ -390,7 +390,7 @@ class SessionMachine:
         return [*self.refuse(error, utterance.id), *self._end(utterance, "error")]
 
     def _failure(self, error: SpeechError) -> tuple[Send, CloseSocket]:
-        failure = Failure.of(error, self.request_id, fatal=True)
+        failure = ErrorMessage.of(error, self.request_id, fatal=True)
         return Send(failure), CloseSocket(error.close_code, error.code)
 
     def _end_all(self, reason: EndReason, *last: Send | CloseSocket) -> list[Effect]:

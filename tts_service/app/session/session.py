@@ -23,7 +23,7 @@ from common.audio.pcm import Chunker
 from common.errors import BadRequest, NotJson, SpeechError
 from common.logger import get_logger, text_field
 from common.protocol.messages import parse_json_object
-from common.protocol.session import Cancel, ClientMessage, ServerMessage, parse_client_message
+from common.protocol.session import Cancel, SessionCommand, SessionEvent, parse_client_message
 from common.server.error_boundary import error_boundary
 from common.server.tasks import until_first
 from common.server.websocket import WebSocketSender, close
@@ -77,7 +77,7 @@ class SessionMode:
     def __init__(self, machine: SessionMachine) -> None:
         self.machine = machine
 
-    def parse(self, value: dict[str, Any]) -> ClientMessage:
+    def parse(self, value: dict[str, Any]) -> SessionCommand:
         """The message in `value`. Raises the `SpeechError` to refuse it with."""
         return parse_client_message(value)
 
@@ -91,7 +91,7 @@ class SessionMode:
         """What follows when an utterance cannot be spoken, or not further."""
         return self.machine.failed(id_, error)
 
-    def frame(self, message: ServerMessage) -> str | None:
+    def frame(self, message: SessionEvent) -> str | None:
         """The text frame for `message`; None if it is not sent."""
         return message.frame()
 
@@ -190,7 +190,7 @@ class Session:
             announced = self._go_away()
         return announced + self._machine.receive(message, self._fade_for(message))
 
-    def _fade_for(self, message: ClientMessage) -> bytes:
+    def _fade_for(self, message: SessionCommand) -> bytes:
         """How what is being spoken falls silent, if this message cancels it."""
         speaking = self._speaking
         if not isinstance(message, Cancel) or speaking is None:

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from common.errors import SpeechError
-from common.protocol.session import ClientMessage, End, Failure, ServerMessage, Speak
+from common.protocol.session import End, ErrorMessage, SessionCommand, SessionEvent, Speak
 from common.protocol.speech import END, parse_speak_request
 from tts_service.app.service import SpeechService
 from tts_service.app.session.machine import Effect, SessionMachine
@@ -29,7 +29,7 @@ class SimpleMode(SessionMode):
         self._service = service
         self._ids = count(1)
 
-    def parse(self, value: dict[str, Any]) -> ClientMessage:
+    def parse(self, value: dict[str, Any]) -> SessionCommand:
         text = parse_speak_request(value).spoken
         self._service.check_text(text)
         self._service.lifecycle.check()
@@ -42,11 +42,11 @@ class SimpleMode(SessionMode):
     def failed(self, id_: str, error: SpeechError) -> list[Effect]:
         return self.machine.fatal(error)
 
-    def frame(self, message: ServerMessage) -> str | None:
+    def frame(self, message: SessionEvent) -> str | None:
         match message:
             case End(reason="done"):
                 return END
-            case Failure(fatal=True):
+            case ErrorMessage(fatal=True):
                 shown = message.model_dump(include={"type", "error", "code", "request_id"})
                 return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
         return None
