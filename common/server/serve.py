@@ -117,4 +117,8 @@ def serve(service: str, *, port_setting: str) -> int:
     gc.freeze()
     gc.enable()
     uvicorn.Server(uvicorn_config(app)).run(sockets=[listener])
-    return 1 if app.state.lifecycle.state == "failed" else 0
+    lifecycle = app.state.lifecycle
+    if lifecycle.state == "failed":
+        complain(f"{service} cannot start: {lifecycle.reason}")
+        return 1
+    return 0

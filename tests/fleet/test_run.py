@@ -187,17 +187,28 @@ def test_a_killed_service_is_started_again_and_health_finds_the_fleet(tmp_path: 
 
 
 @pytest.mark.fleet
-def test_a_voice_that_does_not_exist_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value", "status"),
+    [
+        ("TTS_MODEL", "nobody/nowhere", 2),
+        ("TTS_MODEL", "tts_models/en/ljspeech/tacotron2-DDC", 1),
+        ("ASR_MODEL", "no-such-model", 1),
+    ],
+)
+def test_a_model_that_is_missing_ends_the_run_with_a_sentence(
+    tmp_path: Path, setting: str, value: str, status: int
+) -> None:
     ports = {f"{name.upper()}_PORT": str(port) for name, port in free_ports().items()}
     ended = subprocess.run(
         [sys.executable, "-m", "deploy.local.run"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TTS_MODEL": "nobody/nowhere", **ports},
+        env={**os.environ, "PYTHONPATH": str(ROOT), setting: value, **ports},
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 2
-    assert "nobody/nowhere" in ended.stderr
+    assert ended.returncode == status
+    assert value in ended.stderr
+    assert "cannot start" in ended.stderr
     assert "Traceback" not in ended.stderr
