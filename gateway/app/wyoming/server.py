@@ -7,12 +7,11 @@ is read while its audio is sent. Unknown events are ignored, as the protocol wan
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
 
 import anyio
-from anyio.abc import ByteStream, SocketListener, TaskGroup
+from anyio.abc import ByteStream
 from wyoming.asr import Transcribe
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event
@@ -32,6 +31,7 @@ from common.logger import get_logger
 from common.server.error_boundary import FAULT
 from common.server.request_log import adopt
 from common.server.tasks import until_first
+from gateway.app.tcp import accept, listen
 from gateway.app.upstreams.service import UpstreamRefusal
 from gateway.app.upstreams.services import Services
 from gateway.app.wyoming.info import describe
@@ -41,7 +41,6 @@ from gateway.app.wyoming.speech import Refused, speak
 
 log = get_logger(__name__)
 
-ACCEPT_RETRY_S = 1.0
 NO_KEYS = (
     "Wyoming has no keys: everybody who can reach this port may use the fleet, whatever API_KEYS "
     "says."
@@ -55,43 +54,30 @@ async def serving(services: Services) -> AsyncIterator[None]:
     If the port cannot be listened on, the gateway stops, and says why.
     """
     settings = services.settings
+    port = settings.gateway_wyoming_port
+
+    async def serve(stream: ByteStream) -> None:
+        async with stream:
+            with Peer(stream, idle_s=settings.idle_timeout_s) as peer:
+                await Connection(peer, services).run()
+
     try:
-        listener = await anyio.create_tcp_listener(
-            local_host=settings.host, local_port=settings.gateway_wyoming_port
-        )
+        listeners = await listen(settings.host, port)
     except OSError as error:
-        log.error("wyoming.cannot_listen", port=settings.gateway_wyoming_port, error=str(error))
+        log.error("wyoming.cannot_listen", port=port, error=str(error))
         services.lifecycle.fail(f"GATEWAY_WYOMING_PORT cannot be listened on: {error}")
         yield
         return
-    log.info("wyoming.start", port=settings.gateway_wyoming_port)
+    log.info("wyoming.start", port=port)
     if settings.keys:
-        log.warning("wyoming.no_keys", port=settings.gateway_wyoming_port, meaning=NO_KEYS)
-    async with listener, anyio.create_task_group() as tasks:
-        for one in cast("Sequence[SocketListener]", listener.listeners):
-            tasks.start_soon(_accept, one, tasks, services)
+        log.warning("wyoming.no_keys", port=port, meaning=NO_KEYS)
+    async with anyio.create_task_group() as tasks:
+        for listener in listeners:
+            tasks.start_soon(accept, listener, serve, tasks)
         try:
             yield
         finally:
             tasks.cancel_scope.cancel()
-
-
-async def _accept(listener: SocketListener, connections: TaskGroup, services: Services) -> None:
-    while True:
-        try:
-            stream = await listener.accept()
-        except OSError as error:
-            # Too many open files, for example: what is connected is served on.
-            log.error("wyoming.cannot_accept", error=str(error))
-            await anyio.sleep(ACCEPT_RETRY_S)
-        else:
-            connections.start_soon(_serve, stream, services)
-
-
-async def _serve(stream: ByteStream, services: Services) -> None:
-    async with stream:
-        with Peer(stream, idle_s=services.settings.idle_timeout_s) as peer:
-            await Connection(peer, services).run()
 
 
 class Connection:
