@@ -49,6 +49,9 @@ log = get_logger(__name__)
 LAST_MESSAGES_S = 0.25
 """Before the server's own deadline: what is left is cancelled, and its `end` still gets out."""
 
+CHUNKS_AT_ONCE = 8
+"""So many are sent, if they are there, before messages of the client are taken again."""
+
 Received = dict[str, Any] | SpeechError
 """A message of a client, or what is wrong with it."""
 
@@ -311,22 +314,22 @@ class Session:
         async with self._writing:
             while self._outgoing:
                 match self._outgoing.popleft():
-                    case SendAudio(chunk):
-                        await self._sender.send(chunk)
+                    case SendAudio() as effect:
+                        await self._sender.send(effect.chunk)
                     case Send(message):
                         if (frame := self._mode.frame(message)) is not None:
                             await self._sender.send(frame)
                     case CloseSocket(code, reason):
                         await close(self._websocket, code, reason)
                         self._closed.set()
-                self._last_sent_at = time.monotonic()
+            self._last_sent_at = time.monotonic()
 
 
 class ActiveUtterance:
     """The utterance that is spoken now, from its wait for a slot to its last chunk.
 
-    What the voice yields is told to the machine, each chunk when the one before it was sent; `do`
-    carries out what the machine says.
+    What the voice yields is told to the machine a few chunks at a time, when those before them were
+    sent; `do` carries out what the machine says.
     """
 
     def __init__(
@@ -405,7 +408,10 @@ class ActiveUtterance:
     async def _send_chunks(self) -> None:
         assert self._stream is not None
         while self._chunks:
-            chunk = self._chunks.popleft()
-            await self._do(self._machine.audio(self.id, chunk, self._stream.computed_s))
-            # Sending suspends only when the socket is full; who interrupts must be heard.
+            effects: list[Effect] = []
+            while self._chunks and len(effects) < CHUNKS_AT_ONCE:
+                chunk = self._chunks.popleft()
+                effects += self._machine.audio(self.id, chunk, self._stream.computed_s)
+            await self._do(effects)
+            # Sending suspends only when the socket is full, and a message must still be taken.
             await anyio.lowlevel.checkpoint()
