@@ -42,11 +42,11 @@ run: $(RUN) ## run the fleet in the foreground; Ctrl-C stops it
 
 health: ## ask each service of a running fleet how it is
 	@if [ ! -e $(RUN) ] && deploy/containers running; then deploy/containers health; \
-	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.local.health; fi
+	else $(MAKE) --silent --no-print-directory $(RUN) && $(PY) -m deploy.local.health; fi
 
 test-client: ## speak to a running fleet and have it echo, with the client programs
 	@if [ ! -e $(RUN) ] && deploy/containers running; then deploy/compose run --rm client; \
-	else $(MAKE) --no-print-directory $(RUN) && $(PY) -m deploy.local.try_clients; fi
+	else $(MAKE) --silent --no-print-directory $(RUN) && $(PY) -m deploy.local.try_clients; fi
 
 build: ## build the images (TTS_MODEL=… decides which voice is inside)
 	@deploy/compose --profile client build
