@@ -13,6 +13,8 @@ import pytest
 from deploy.local import ROOT
 
 MODELS = {"onnxruntime", "hibari", "faster_whisper", "ctranslate2", "torch", "scipy"}
+SERVER = {"fastapi", "pydantic_settings", "starlette", "structlog", "uvicorn"}
+"""Packages of the extra `server`, which the client's does not include."""
 
 
 @pytest.mark.parametrize(
@@ -21,9 +23,9 @@ MODELS = {"onnxruntime", "hibari", "faster_whisper", "ctranslate2", "torch", "sc
         ("gateway.app.main", MODELS | {"numpy", "soxr"}),
         ("tts_service.app.main", MODELS),
         ("asr_service.app.main", MODELS),
-        ("client", MODELS | {"fastapi", "numpy", "soundfile", "starlette", "tqdm"}),
-        ("client.stream_tts", MODELS | {"fastapi", "uvicorn"}),
-        ("client.stream_stt", MODELS | {"fastapi", "uvicorn"}),
+        ("client", MODELS | SERVER | {"numpy", "soundfile", "tqdm"}),
+        ("client.stream_tts", MODELS | SERVER),
+        ("client.stream_stt", MODELS | SERVER),
         ("common.server.serve", MODELS | {"numpy"}),
     ],
 )
