@@ -27,8 +27,8 @@ from common.protocol.recognition import EchoQuery, Transcript
 from common.server.openapi import AUDIO, errors, pcm_body
 from common.server.requests import cancel_on_disconnect
 from common.server.streaming import AudioStream
+from common.wire.errors import ErrorAnswer
 from gateway.app.upstreams.answers import parse_answer, segments_of
-from gateway.app.upstreams.service import UpstreamRefusal
 from gateway.app.upstreams.services import (
     RELAYED_ERRORS,
     STT_BYTES,
@@ -118,7 +118,7 @@ async def echo_segments(
     Raises as `Upstream` and `segments_of` do.
     """
     has_sound = False
-    unspeakable: UpstreamRefusal | None = None
+    unspeakable: ErrorAnswer | None = None
     async with (
         services.segments(recording) as answer,
         aclosing(segments_of(services.asr.chunks(answer))) as segments,
@@ -129,7 +129,7 @@ async def echo_segments(
                     async for chunk in services.tts.chunks(speech):
                         has_sound = True
                         yield chunk
-            except UpstreamRefusal as refusal:
+            except ErrorAnswer as refusal:
                 if refusal.code == EmptyText.code:
                     unspeakable = refusal
                 elif has_sound:

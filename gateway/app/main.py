@@ -16,13 +16,14 @@ from common.server.app import create_app
 from common.server.health import Readiness, health_router
 from common.server.lifecycle import Lifecycle
 from common.settings import SettingsError, load_settings
+from common.wire.errors import ErrorAnswer
 from gateway.app import echo, routes
 from gateway.app.openai import models, speech, transcriptions
 from gateway.app.openai.errors import OpenAIErrorsMiddleware, document_codes
 from gateway.app.quota import Quota, QuotaMiddleware
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.replicas import Resolve, addresses_of
-from gateway.app.upstreams.service import Upstream, UpstreamRefusal, new_http_client
+from gateway.app.upstreams.service import Upstream, new_http_client
 from gateway.app.upstreams.services import Services
 
 
@@ -104,8 +105,8 @@ def build(
     app.add_middleware(OpenAIErrorsMiddleware)
     document_codes(app)
 
-    @app.exception_handler(UpstreamRefusal)
-    async def refused_upstream(_: Request, refusal: UpstreamRefusal) -> Response:
+    @app.exception_handler(ErrorAnswer)
+    async def refused_upstream(_: Request, refusal: ErrorAnswer) -> Response:
         return routes.as_response(refusal)
 
     return app

@@ -15,7 +15,6 @@ from typing import Any
 
 import anyio
 from fastapi import WebSocket
-from websockets.exceptions import ConnectionClosed
 
 from common.errors import SpeechError
 from common.protocol.messages import parse_json_object
@@ -23,7 +22,8 @@ from common.protocol.session import GoAway, is_start
 from common.server.error_boundary import error_boundary
 from common.server.lifecycle import Lifecycle
 from common.server.tasks import until_first
-from common.server.websocket import GOING_AWAY, close
+from common.server.websocket import close
+from common.wire.errors import GOING_AWAY, ConnectionEnded
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.socket import SessionClosed, UpstreamSocket
 
@@ -154,16 +154,16 @@ class Relay:
             if text is not None:
                 self._in_flight.client_sent(text)
                 self._update_work()
-            await self._upstream.send(message["bytes"] if text is None else text)
+            await self._upstream.send_while_open(message["bytes"] if text is None else text)
 
     async def _to_client(self) -> None:
         send, receive = self._client.send, self._upstream.receive
         while True:
             try:
                 frame = await receive()
-            except ConnectionClosed as closed:
+            except ConnectionEnded as ended:
                 in_flight = bool(self._in_flight)
-                raise self._upstream.ending(closed, in_flight=in_flight) from None
+                raise self._upstream.ending(ended, in_flight=in_flight) from None
             self._sending_since = time.monotonic()
             if isinstance(frame, bytes):
                 await send({"type": "websocket.send", "bytes": frame})

@@ -25,9 +25,10 @@ from common.protocol.recognition import SttFileQuery, SttQuery, wants_lines
 from common.protocol.speech import SpeechBody
 from common.server.error_boundary import refuse
 from common.server.openapi import AUDIO, TRANSCRIPT, errors, file_body, json_body, pcm_body
+from common.wire.errors import ErrorAnswer
 from gateway.app.relay import InFlightTracker, Relay, SpeechInFlightTracker
-from gateway.app.upstreams.answers import check_transcript
-from gateway.app.upstreams.service import OCTETS, Upstream, UpstreamRefusal, passed_headers
+from gateway.app.upstreams.answers import check_transcript, passed_headers
+from gateway.app.upstreams.service import OCTETS, Upstream
 from gateway.app.upstreams.services import (
     RELAYED_ERRORS,
     STT_BYTES,
@@ -74,7 +75,13 @@ def speech_router(services: Services) -> APIRouter:
         """Have a replica of `service` answer; its refusal is the client's answer."""
         query = websocket.url.query
         async with admitted_socket(websocket), service.websocket(path, query) as upstream:
-            await websocket.accept(headers=upstream.handshake_headers)
+            # What the service says of its audio.
+            headers = [
+                (name.lower().encode(), value.encode())
+                for name, value in passed_headers(upstream.headers).items()
+                if name.lower().startswith("x-")
+            ]
+            await websocket.accept(headers=headers)
             await Relay(
                 websocket,
                 upstream,
@@ -92,7 +99,7 @@ def speech_router(services: Services) -> APIRouter:
                 yield
         except SpeechError as error:
             await refuse(websocket, error)
-        except UpstreamRefusal as refusal:
+        except ErrorAnswer as refusal:
             await websocket.send_denial_response(as_response(refusal))
 
     @routes.post(
@@ -169,5 +176,7 @@ def recognition_router(services: Services) -> APIRouter:
     return routes
 
 
-def as_response(refusal: UpstreamRefusal) -> Response:
-    return Response(refusal.body, status_code=refusal.status_code, headers=refusal.headers)
+def as_response(refusal: ErrorAnswer) -> Response:
+    """Pass on the refusal of a service as it is."""
+    headers = passed_headers(refusal.headers)
+    return Response(refusal.body, status_code=refusal.status, headers=headers)

@@ -18,7 +18,6 @@ import anyio
 from fastapi import WebSocket
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
-from websockets.exceptions import ConnectionClosed
 
 from common.errors import BadRequest, UpstreamFailed
 from common.protocol.echo import (
@@ -35,12 +34,12 @@ from common.server.error_boundary import error_boundary
 from common.server.lifecycle import Lifecycle
 from common.server.request_log import adopt, current_request_id
 from common.server.tasks import until_first
-from common.server.websocket import GOING_AWAY, NORMAL, SERVICE_RESTART, WebSocketSender, close
+from common.server.websocket import WebSocketSender, close
+from common.wire.errors import ENDED_EARLY, GOING_AWAY, NORMAL, ConnectionEnded
 from gateway.app.relay import SpeechInFlightTracker
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.socket import SessionClosed, UpstreamSocket
 
-_ORDERLY_CODES = {NORMAL, GOING_AWAY, SERVICE_RESTART}
 _MAX_EARLY_FRAMES = 64
 """Frames that are taken from a client before its `ready`; what is more waits in its socket."""
 _PINGS_PER_IDLE_TIME = 3
@@ -143,8 +142,10 @@ class VoiceLoop:
         own = {"request_id": current_request_id()}
         speech_start = start.to_speak().model_copy(update=own).model_dump_json(exclude_none=True)
         self._speech_in_flight.client_sent(speech_start)
-        await self._speech.send(speech_start)
-        await self._recognition.send(start.to_listen().model_copy(update=own).model_dump_json())
+        await self._speech.send_while_open(speech_start)
+        await self._recognition.send_while_open(
+            start.to_listen().model_copy(update=own).model_dump_json()
+        )
         recognition = self._recognition.parse_as(
             ListenReady, await self._receive_ready(self._recognition)
         )
@@ -164,8 +165,8 @@ class VoiceLoop:
             if message.get("type") == "error":
                 await self._sender.send(frame)
                 await upstream.receive()
-        except ConnectionClosed as closed:
-            raise upstream.ending(closed, in_flight=True) from None
+        except ConnectionEnded as ended:
+            raise upstream.ending(ended, in_flight=True) from None
         return message
 
     # --- from the three sockets ---
@@ -199,8 +200,8 @@ class VoiceLoop:
         while True:
             try:
                 frame = await self._recognition.receive()
-            except ConnectionClosed as closed:
-                ending = self._recognition.ending(closed, in_flight=self._recognized is None)
+            except ConnectionEnded as ended:
+                ending = self._recognition.ending(ended, in_flight=self._recognized is None)
                 if isinstance(ending, SessionClosed) and self._recognized is not None:
                     await self._recognition_has_ended(ending)
                     await anyio.sleep_forever()
@@ -220,9 +221,9 @@ class VoiceLoop:
         while True:
             try:
                 frame = await self._speech.receive()
-            except ConnectionClosed as closed:
-                ending = self._speech.ending(closed, in_flight=bool(self._speech_in_flight))
-                if not isinstance(ending, SessionClosed) or ending.code not in _ORDERLY_CODES:
+            except ConnectionEnded as ended:
+                ending = self._speech.ending(ended, in_flight=bool(self._speech_in_flight))
+                if not isinstance(ending, SessionClosed) or ending.code not in ENDED_EARLY:
                     raise ending from None
                 await self._speech_has_ended(ending)
                 await anyio.sleep_forever()
@@ -237,7 +238,7 @@ class VoiceLoop:
 
     async def _send_to_recognition(self, frame: str | bytes) -> None:
         if not self._finish_sent and self._recognition_closed is None:
-            await self._recognition.send(frame)
+            await self._recognition.send_while_open(frame)
 
     async def _take_final(self, final: Final) -> None:
         if final.text:
@@ -257,18 +258,20 @@ class VoiceLoop:
             return
         speak = Speak(type="speak", id=id_, text=text).model_dump_json()
         self._speech_in_flight.client_sent(speak)
-        await self._speech.send(speak)
+        await self._speech.send_while_open(speak)
 
     async def _cancel_speech(self) -> None:
         if self._speech_in_flight:
-            await self._speech.send(Cancel(type="cancel").model_dump_json(exclude_none=True))
+            await self._speech.send_while_open(
+                Cancel(type="cancel").model_dump_json(exclude_none=True)
+            )
 
     async def _recognition_has_ended(self, closed: SessionClosed) -> None:
         """Have speech finish what it has."""
         self._recognition_closed = closed
         await self._speak()
         if self._speech_closed is None:
-            await self._speech.send(Close(type="close").model_dump_json())
+            await self._speech.send_while_open(Close(type="close").model_dump_json())
         else:
             await self._complete()
 
@@ -284,7 +287,7 @@ class VoiceLoop:
         """Have recognized what was said until now, and nothing after it."""
         if not self._finish_sent and self._recognition_closed is None:
             self._finish_sent = True
-            await self._recognition.send(ListenCommand(type="finish").model_dump_json())
+            await self._recognition.send_while_open(ListenCommand(type="finish").model_dump_json())
 
     async def _complete(self) -> None:
         assert self._recognized is not None
@@ -318,4 +321,4 @@ class VoiceLoop:
         while True:
             await anyio.sleep(self._speech_idle_s / _PINGS_PER_IDLE_TIME)
             if self._speech_closed is None:
-                await self._speech.send(ping)
+                await self._speech.send_while_open(ping)

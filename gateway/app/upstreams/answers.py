@@ -1,55 +1,61 @@
-"""What the recognizer answers, held against the contract before it is passed on or used."""
+"""What the services answer, held against the contract before it is passed on or used."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import TypeVar
 
 import httpx
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from common.errors import RecognitionFailed, UpstreamFailed
+from common.errors import RecognitionFailed
 from common.protocol.recognition import (
     TRANSCRIPT_MEDIA_TYPES,
-    EndLine,
-    ErrorLine,
     SegmentLine,
     Transcript,
     VerboseTranscript,
 )
+from common.server.request_log import HEADER
+from common.wire.errors import ErrorAnswer, ProtocolError
+from common.wire.messages import parse_lines
+from gateway.app.upstreams.socket import upstream_errors
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
 
-MAX_LINE_BYTES = 1 << 20
-
+_PASSED_HEADERS = {"content-type", "content-length", "retry-after"}
 _JSON = TRANSCRIPT_MEDIA_TYPES["json"]
 _ANY_JSON = TypeAdapter[Transcript | VerboseTranscript](Transcript | VerboseTranscript)
-_Line = Annotated[SegmentLine | EndLine | ErrorLine, Field(discriminator="type")]
-_LINE = TypeAdapter[SegmentLine | EndLine | ErrorLine](_Line)
 
 
-def protocol_error(service: str) -> UpstreamFailed:
-    return UpstreamFailed(f"The {service} service sent something that is not of the protocol.")
+def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Select the headers of an upstream's answer that go to the client (not the request id)."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() in _PASSED_HEADERS
+        or (name.lower().startswith("x-") and name.lower() != HEADER.lower())
+    }
 
 
-def parse_answer(kind: type[M], answer: httpx.Response, service: str) -> M:
+def parse_answer(kind: TypeAdapter[M] | type[M], answer: httpx.Response, service: str) -> M:
     """Read the body of a service's answer as a `kind`. Raises `UpstreamFailed`."""
-    try:
-        return kind.model_validate_json(answer.content, strict=True)
-    except ValidationError:
-        raise protocol_error(service) from None
+    adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+    with upstream_errors(service):
+        try:
+            return adapter.validate_json(answer.content, strict=True)
+        except ValidationError as error:
+            raise ProtocolError(str(error)) from None
 
 
 def check_transcript(answer: httpx.Response) -> None:
     """Raise `UpstreamFailed` unless `answer` is a transcript in one of the formats."""
     media_type = answer.headers.get("Content-Type", "").partition(";")[0]
-    if media_type not in TRANSCRIPT_MEDIA_TYPES.values():
-        raise protocol_error("asr")
     if media_type == _JSON:
-        try:
-            _ANY_JSON.validate_json(answer.content, strict=True)
-        except ValidationError:
-            raise protocol_error("asr") from None
+        parse_answer(_ANY_JSON, answer, "asr")
+    elif media_type not in TRANSCRIPT_MEDIA_TYPES.values():
+        with upstream_errors("asr"):
+            raise ProtocolError(f"{media_type!r} is not the type of a transcript.")
 
 
 async def segments_of(body: AsyncIterator[bytes]) -> AsyncGenerator[SegmentLine, None]:
@@ -58,22 +64,13 @@ async def segments_of(body: AsyncIterator[bytes]) -> AsyncGenerator[SegmentLine,
     Raises `RecognitionFailed` if its last line says so, `UpstreamFailed` if it is not whole, and
     what reading it raises.
     """
-    ended = False
-    rest = b""
-    async for chunk in body:
-        *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) > MAX_LINE_BYTES:
-            raise protocol_error("asr")
-        for line in lines:
-            try:
-                message = _LINE.validate_json(line, strict=True)
-            except ValidationError:
-                raise protocol_error("asr") from None
-            if isinstance(message, ErrorLine):
-                raise RecognitionFailed(message.error)
-            if isinstance(message, EndLine):
-                ended = True
-            else:
-                yield message
-    if rest or not ended:
-        raise protocol_error("asr")
+    with upstream_errors("asr"):
+        try:
+            async with aclosing(parse_lines(body)) as lines:
+                async for line in lines:
+                    if isinstance(line, SegmentLine):
+                        yield line
+            async for _ in body:  # to its end, so that the connection can be used again
+                pass
+        except ErrorAnswer as error:
+            raise RecognitionFailed(error.message) from None

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import anyio
 import httpx
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from common.errors import UpstreamFailed, UpstreamTimeout
 from common.server.request_log import HEADER, current_request_id
+from common.wire.errors import ErrorAnswer
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.replicas import UNREACHABLE, Replica, Replicas, Resolve, addresses_of
-from gateway.app.upstreams.socket import UpstreamSocket
+from gateway.app.upstreams.socket import UpstreamSocket, upstream_errors
 
 T = TypeVar("T")
 
@@ -26,34 +22,9 @@ OCTETS = "application/octet-stream"
 _RETRIED_CODES = {"busy", "loading", "draining"}
 _MAX_TIMEOUTS = 2
 """A request that ran into as many timeouts is not tried on further replicas."""
-_PASSED_HEADERS = {"content-type", "content-length", "retry-after"}
+_FULL_S = 1.0
+"""A replica that is full is asked last for as long, unless it says how long."""
 _PROBE_TIMEOUT_S = 2.0
-
-
-def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Select the headers of an upstream's answer that go to the client (not the request id)."""
-    return {
-        name: value
-        for name, value in headers.items()
-        if name.lower() in _PASSED_HEADERS
-        or (name.lower().startswith("x-") and name.lower() != HEADER.lower())
-    }
-
-
-@dataclass
-class UpstreamRefusal(Exception):
-    """The service refused in our own error shape: its answer is passed on as it is."""
-
-    status_code: int
-    body: bytes
-    headers: dict[str, str]
-    code: str
-    message: str
-
-    @property
-    def retry_after_s(self) -> float:
-        value = next((v for k, v in self.headers.items() if k.lower() == "retry-after"), "")
-        return float(value) if value.isdigit() else 1.0
 
 
 class Upstream:
@@ -61,7 +32,7 @@ class Upstream:
 
     A request that has delivered nothing yet is tried on another replica if one fails, hangs or is
     full. What is raised then is what the last of them answered, a refusal rather than a failure:
-    `UpstreamRefusal`; `UpstreamFailed` if the service is away or its connection breaks;
+    `ErrorAnswer`; `UpstreamFailed` if the service is away or its connection breaks;
     `UpstreamTimeout` if it does not answer in time. All methods raise these.
     """
 
@@ -124,7 +95,7 @@ class Upstream:
     async def chunks(self, answer: httpx.Response) -> AsyncIterator[bytes]:
         """Read the body of an answer as it comes. Raises `UpstreamFailed` or `UpstreamTimeout`."""
         try:
-            with self._translated_errors():
+            with self._http_errors():
                 async for chunk in answer.aiter_raw():
                     yield chunk
         except (UpstreamFailed, UpstreamTimeout):
@@ -138,39 +109,18 @@ class Upstream:
         url = f"{self._scheme.replace('http', 'ws')}://{self._netloc}{path}"
 
         async def attempt(replica: Replica, held: AsyncExitStack) -> UpstreamSocket:
-            opening = connect(
-                f"{url}?{query}" if query else url,
-                host=replica.host,
-                port=replica.port,
-                additional_headers={HEADER: current_request_id(), **self._key_header},
-                compression=None,
-                proxy=None,
-                open_timeout=None,
-                # `UpstreamSocket.watch` asks whether it lives, and only while a frame is awaited.
-                ping_interval=None,
-                # Closing tells the service to stop; its answer need not be waited for long.
-                close_timeout=1,
-                max_size=None,
-                max_queue=16,
-            )
-            try:
-                with anyio.fail_after(self._settings.gateway_connect_timeout_s):
-                    connection = await opening
-            except InvalidStatus as refused:
-                answer = refused.response
-                headers = dict(answer.headers.raw_items())
-                body = bytes(answer.body or b"")
-                raise self._refusal(answer.status_code, body, headers) from None
-            except TimeoutError:
-                raise self._timed_out() from None
-            except (OSError, InvalidHandshake) as error:
-                raise self._failed(error) from error
-            upstream = UpstreamSocket(
-                connection,
-                self.name,
-                stall_timeout_s=self._settings.gateway_stall_timeout_s,
-                pong_timeout_s=self._pong_timeout_s,
-            )
+            with self._answers(), upstream_errors(self.name):
+                upstream = await UpstreamSocket.open(
+                    f"{url}?{query}" if query else url,
+                    headers={HEADER: current_request_id(), **self._key_header},
+                    timeout_s=self._settings.gateway_connect_timeout_s,
+                    use_proxy=False,
+                    stall_timeout_s=self._settings.gateway_stall_timeout_s,
+                    pong_timeout_s=self._pong_timeout_s,
+                    host=replica.host,
+                    port=replica.port,
+                )
+            upstream.name = self.name
             held.push_async_callback(upstream.close)
             return upstream
 
@@ -207,7 +157,7 @@ class Upstream:
 
         `held` then keeps what the attempt holds, and the replica counts as in use as long.
         """
-        refusal: UpstreamRefusal | None = None
+        refusal: ErrorAnswer | None = None
         failure: UpstreamFailed | UpstreamTimeout | None = None
         timeouts = 0
         for replica in self.replicas.in_order():
@@ -215,12 +165,12 @@ class Upstream:
                 attempted.enter_context(replica.in_use())
                 try:
                     result = await attempt(replica, attempted)
-                except UpstreamRefusal as refused:
+                except ErrorAnswer as refused:
                     if refused.code not in _RETRIED_CODES:
                         raise
                     refusal = refused
                     if refused.code == "busy":
-                        self.replicas.mark_full(replica, refused.retry_after_s)
+                        self.replicas.mark_full(replica, refused.retry_after_s or _FULL_S)
                     else:
                         self.replicas.eject(replica, refused.code)
                 except (UpstreamFailed, UpstreamTimeout) as error:
@@ -243,12 +193,12 @@ class Upstream:
 
         async def attempt(replica: Replica, held: AsyncExitStack) -> httpx.Response:
             request = self._request(method, replica, target, timeout, headers=headers, **more)
-            with self._translated_errors():
+            with self._http_errors(), self._answers():
                 response = await self._http.send(request, stream=True)
                 held.push_async_callback(response.aclose)
                 if response.status_code != 200:
                     body = await response.aread()
-                    raise self._refusal(response.status_code, body, response.headers)
+                    raise ErrorAnswer.of_http(response.status_code, body, response.headers)
             response.extensions["replica"] = replica
             return response
 
@@ -256,41 +206,33 @@ class Upstream:
             yield await self._on_any_replica(held, attempt)
 
     async def _read(self, answer: httpx.Response) -> httpx.Response:
-        with self._translated_errors():
+        with self._http_errors():
             await answer.aread()
         return answer
 
     @contextmanager
-    def _translated_errors(self) -> Iterator[None]:
+    def _http_errors(self) -> Iterator[None]:
         try:
             yield
         except httpx.TimeoutException as error:
-            raise self._timed_out() from error
+            raise UpstreamTimeout(f"The {self.name} service did not answer in time.") from error
         except httpx.HTTPError as error:
-            raise self._failed(error) from error
+            away = isinstance(error, httpx.ConnectError)
+            how = "cannot be reached" if away else "closed the connection within its answer"
+            raise UpstreamFailed(f"The {self.name} service {how}.") from error
 
-    def _refusal(
-        self, status_code: int, body: bytes, headers: Mapping[str, str]
-    ) -> UpstreamRefusal | UpstreamFailed:
-        """Tell a refusal in our own shape, which is passed on, from any other answer."""
+    @contextmanager
+    def _answers(self) -> Iterator[None]:
+        """Let only those error answers pass that are in the contract's shape."""
         try:
-            error = json.loads(body)["error"]
-            code, message = error["code"], str(error.get("message", ""))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            code, message = None, ""
-        if status_code >= 400 and isinstance(code, str):
-            return UpstreamRefusal(status_code, body, passed_headers(headers), code, message)
-        return UpstreamFailed(
-            f"The {self.name} service answered with an unexpected status ({status_code})."
-        )
-
-    def _timed_out(self) -> UpstreamTimeout:
-        return UpstreamTimeout(f"The {self.name} service did not answer in time.")
-
-    def _failed(self, error: Exception) -> UpstreamFailed:
-        unreachable = isinstance(error, httpx.ConnectError | OSError)
-        how = "cannot be reached" if unreachable else "closed the connection within its answer"
-        return UpstreamFailed(f"The {self.name} service {how}.")
+            yield
+        except ErrorAnswer as answer:
+            if answer.status < 400 or not answer.code:
+                raise UpstreamFailed(
+                    f"The {self.name} service answered with an unexpected status "
+                    f"({answer.status})."
+                ) from answer
+            raise
 
 
 def new_http_client() -> httpx.AsyncClient:

@@ -27,8 +27,8 @@ from common.server.lifecycle import Lifecycle
 from common.server.requests import cancel_on_disconnect, read_body
 from common.server.streaming import AudioStream
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams.answers import parse_answer
-from gateway.app.upstreams.service import OCTETS, Upstream, passed_headers
+from gateway.app.upstreams.answers import parse_answer, passed_headers
+from gateway.app.upstreams.service import OCTETS, Upstream
 
 UPSTREAM_ERRORS = (UpstreamFailed, Busy, Loading, Draining, UpstreamTimeout)
 """How any request can fail for which a service behind is asked."""

@@ -11,7 +11,7 @@ from common import __version__
 from common.errors import SpeechError
 from common.logger import get_logger
 from common.protocol.catalogue import LoadedModel, LoadedVoice
-from gateway.app.upstreams.service import UpstreamRefusal
+from common.wire.errors import ErrorAnswer
 from gateway.app.upstreams.services import Services
 
 log = get_logger(__name__)
@@ -30,7 +30,7 @@ async def describe(services: Services) -> Info:
 async def _unless_unreachable(service: str, loaded: Awaitable[T]) -> list[T]:
     try:
         return [await loaded]
-    except (SpeechError, UpstreamRefusal) as error:
+    except (SpeechError, ErrorAnswer) as error:
         log.warning("wyoming.left_out", service=service, code=error.code)
         return []
 

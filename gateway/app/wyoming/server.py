@@ -31,13 +31,13 @@ from common.logger import get_logger
 from common.server.error_boundary import FAULT
 from common.server.request_log import adopt
 from common.server.tasks import until_first
+from common.wire.errors import ErrorAnswer
 from gateway.app.tcp import accept, listen
-from gateway.app.upstreams.service import UpstreamRefusal
 from gateway.app.upstreams.services import Services
 from gateway.app.wyoming.info import describe
 from gateway.app.wyoming.peer import Disconnected, Peer
 from gateway.app.wyoming.recognition import IncomingAudio
-from gateway.app.wyoming.speech import Refused, speak
+from gateway.app.wyoming.speech import speak
 
 log = get_logger(__name__)
 
@@ -112,12 +112,12 @@ class Connection:
             event = await self._peer.read()
             try:
                 await self._answer(event)
-            except (SpeechError, UpstreamRefusal, Refused) as error:
+            except (SpeechError, ErrorAnswer) as error:
                 await self._send_error(error)
             except KeyError as missing:
                 await self._send_error(BadRequest(f"{missing.args[0]}: this field is missing."))
 
-    async def _send_error(self, error: SpeechError | UpstreamRefusal | Refused) -> None:
+    async def _send_error(self, error: SpeechError | ErrorAnswer) -> None:
         log.info("wyoming.refused", code=error.code)
         self._audio = None
         await self._peer.send_error(error.code, error.message)
