@@ -143,9 +143,8 @@ class VoiceLoop:
         speech_start = start.to_speak().model_copy(update=own).model_dump_json(exclude_none=True)
         self._speech_in_flight.client_sent(speech_start)
         await self._speech.send_while_open(speech_start)
-        await self._recognition.send_while_open(
-            start.to_listen().model_copy(update=own).model_dump_json()
-        )
+        recognition_start = start.to_listen().model_copy(update=own).model_dump_json()
+        await self._recognition.send_while_open(recognition_start)
         recognition = self._recognition.parse_as(
             ListenReady, await self._receive_ready(self._recognition)
         )
