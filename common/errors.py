@@ -5,7 +5,9 @@
         NotJson             a WebSocket message that should be JSON and is not
         EmptyText           nothing in the text can be spoken
         EmptyAudio          the body holds no audio
-      UnknownModel          a model that is not here
+      NotFound              there is no such route
+        UnknownModel        there is no such model here
+      MethodNotAllowed      the route does not take this method
       Unauthorized          unknown or missing key
       ForbiddenOrigin       a browser's page that may not use this server
       TooLarge              text, body or message over its limit
@@ -92,8 +94,16 @@ class EmptyAudio(BadRequest):
     code = "empty_audio"
 
 
-class UnknownModel(SpeechError):
-    code, http_status, close_code = "unknown_model", 404, 1003
+class NotFound(SpeechError):
+    code, http_status, close_code = "not_found", 404, 1003
+
+
+class UnknownModel(NotFound):
+    code = "unknown_model"
+
+
+class MethodNotAllowed(SpeechError):
+    code, http_status, close_code = "method_not_allowed", 405, 1003
 
 
 class Unauthorized(SpeechError):

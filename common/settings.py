@@ -18,9 +18,11 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from common.keys import Keys, parse_keys, read_keys
-from common.validation import what_is_wrong
+from common.validation import close_to, what_is_wrong
 
 ENV_FILE = ".env"
+PREFIXES = ("TTS_", "ASR_", "GATEWAY_")
+"""Of the settings of a service; each reports those with its own prefix."""
 FOR_THE_CONTAINERS = ("REPLICAS", "CPUS", "MEMORY", "VOICES_BASE_URL")
 """After a service's prefix: variables of the same `.env` that docker-compose.yml reads."""
 
@@ -121,11 +123,23 @@ def _in_a_line(cls: type[CommonSettings], error: ErrorDetails) -> str:
 def unknown_variables(
     cls: type[CommonSettings], environ: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Variables with the service's prefix that nothing answers to: most likely misspelt."""
+    """Variables that are most likely a misspelt setting of the service.
+
+    They have the service's prefix and are not known, or are close to the name of a setting.
+    """
     names = set(os.environ if environ is None else environ)
     if environ is None and Path(ENV_FILE).is_file():
         names |= set(dotenv_values(ENV_FILE))
-    prefix = cls.own_prefix
     known = {name.upper() for name in cls.model_fields}
-    known |= {f"{prefix}{name}" for name in FOR_THE_CONTAINERS}
-    return sorted(n for n in names if prefix and n.startswith(prefix) and n not in known)
+    known |= {f"{cls.own_prefix}{name}" for name in FOR_THE_CONTAINERS}
+    return sorted(
+        name
+        for name in names - known
+        if (cls.own_prefix and name.startswith(cls.own_prefix))
+        or (not name.startswith(PREFIXES) and closest_setting(cls, name))
+    )
+
+
+def closest_setting(cls: type[CommonSettings], variable: str) -> str | None:
+    """The setting that `variable` is most likely a misspelling of."""
+    return close_to(variable, (name.upper() for name in cls.model_fields), cutoff=0.85)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
@@ -19,11 +19,11 @@ from common.server.authentication import (
     KeyMiddleware,
     WebSocketOriginMiddleware,
 )
-from common.server.error_boundary import FaultBoundaryMiddleware, add_error_handlers
+from common.server.error_boundary import FaultBoundaryMiddleware, add_error_handlers, no_route
 from common.server.lifecycle import Lifecycle
-from common.server.openapi import describe_guards
+from common.server.openapi import ServiceApp
 from common.server.request_log import HEADER, AccessLogMiddleware, RequestIdMiddleware
-from common.settings import CommonSettings, unknown_variables
+from common.settings import CommonSettings, closest_setting, unknown_variables
 
 log = get_logger(__name__)
 
@@ -44,12 +44,14 @@ def create_app(
     routers: list[APIRouter],
     run: Run,
     guards: Sequence[Middleware] = (),
+    error_codes: Mapping[str, Mapping[str, str]] | None = None,
 ) -> FastAPI:
     """Build a service's app.
 
     `run` is an async context manager that holds what the service needs while it serves: it starts
     loading on entry, without waiting for it, and frees everything on exit. `guards` are middleware
-    that stands between the keys and the routes, the first of them outermost.
+    that stands between the keys and the routes, the first of them outermost. `error_codes` as in
+    `ServiceApp`.
     """
     keys = settings.keys
 
@@ -57,7 +59,8 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         configure_logging(service, settings)
         for variable in unknown_variables(type(settings)):
-            log.warning("settings.unknown", variable=variable)
+            closest = closest_setting(type(settings), variable)
+            log.warning("settings.unknown", variable=variable, closest=closest)
         log.info("service.start", version=__version__)
         if settings.open_to_the_network and not keys:
             log.warning("keys.none", host=settings.host, meaning=NO_KEYS)
@@ -65,7 +68,12 @@ def create_app(
             yield
         log.info("service.stop")
 
-    app = FastAPI(
+    app = ServiceApp(
+        refusals=[*([Unauthorized] if keys else []), *([RateLimited] if keys and guards else [])],
+        everywhere=[] if "*" in settings.allowed_hosts else [BadRequest],
+        open_paths=OPEN_PATHS,
+        security_schemes=SECURITY_SCHEMES if keys else None,
+        error_codes=error_codes,
         title=service,
         summary=summary,
         version=__version__,
@@ -79,13 +87,7 @@ def create_app(
     for router in routers:
         app.include_router(router)
     add_error_handlers(app)
-    describe_guards(
-        app,
-        [*([Unauthorized] if keys else []), *([RateLimited] if keys and guards else [])],
-        everywhere=[] if "*" in settings.allowed_hosts else [BadRequest],
-        open_paths=OPEN_PATHS,
-        security_schemes=SECURITY_SCHEMES if keys else None,
-    )
+    app.router.default = no_route
     # The last one added is the outermost.
     for guard in reversed(guards):
         app.add_middleware(guard.cls, *guard.args, **guard.kwargs)

@@ -21,11 +21,20 @@ from common.errors import BadRequest, ForbiddenOrigin, Unauthorized
 from common.keys import Keys
 from common.logger import get_logger
 from common.server.error_boundary import answer_error
+from common.server.openapi import DOCS, DOCS_FILES
 
 log = get_logger(__name__)
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
-DOCUMENTS = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+DOCUMENTS = frozenset(
+    {
+        "/openapi.json",
+        DOCS,
+        f"{DOCS_FILES}/swagger-ui-bundle.js",
+        f"{DOCS_FILES}/swagger-ui.css",
+        f"{DOCS_FILES}/favicon.png",
+    }
+)
 """Open where they are offered at all (`DOCS`): they hold nothing that is not in the repository."""
 SUBPROTOCOL = "speech"
 """What is answered to a client that offers subprotocols: browsers want one of theirs chosen."""

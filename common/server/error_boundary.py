@@ -20,7 +20,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from common.errors import BadRequest, Internal, SpeechError, TooLarge, error_body
+from common.errors import (
+    BadRequest,
+    Internal,
+    MethodNotAllowed,
+    NotFound,
+    SpeechError,
+    TooLarge,
+)
 from common.logger import get_logger
 from common.server.request_log import current_request_id
 from common.server.requests import LingeringResponse
@@ -29,7 +36,6 @@ from common.validation import describe
 
 log = get_logger(__name__)
 
-_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 CLIENT_LEFT = 499
 """What the log says of a request whose client left before its answer (nginx's habit)."""
 
@@ -48,6 +54,16 @@ async def answer_error(error: SpeechError, scope: Scope, receive: Receive, send:
         await refuse(WebSocket(scope, receive, send), error)
     else:
         await error_response(error)(scope, receive, send)
+
+
+async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer 404 where no route is, to WebSockets as well (Starlette answers those 403)."""
+    await answer_error(no_route_error(scope["path"]), scope, receive, send)
+
+
+def no_route_error(path: str) -> NotFound:
+    """The error of a request whose path no route has."""
+    return NotFound(f"There is no {path} here.")
 
 
 async def refuse(websocket: WebSocket, error: SpeechError) -> None:
@@ -81,10 +97,19 @@ def add_error_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> Response:
-        code = _HTTP_CODES.get(error.status_code, "bad_request")
-        body = error_body(code, str(error.detail), current_request_id())
-        return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        headers = error.headers or {}
+        said: SpeechError
+        if error.status_code == NotFound.http_status:
+            said = no_route_error(request.url.path)
+        elif error.status_code == MethodNotAllowed.http_status:
+            allowed = headers.get("Allow", "another method")
+            said = MethodNotAllowed(f"{request.url.path} takes {allowed}, not {request.method}.")
+        else:
+            said = BadRequest(str(error.detail))
+        return JSONResponse(
+            said.body(current_request_id()), status_code=error.status_code, headers=headers
+        )
 
     @app.exception_handler(ClientDisconnect)
     async def client_left(_: Request, __: ClientDisconnect) -> Response:

@@ -1,12 +1,17 @@
-"""What the OpenAPI documents say beyond what FastAPI sees: raw bodies, audio answers, errors."""
+"""Describes what FastAPI does not see of a route: raw bodies, audio answers, errors, guards."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import importlib.resources
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
 from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
 from common.audio.pcm import MEDIA_TYPES
 from common.errors import Internal, SpeechError
@@ -22,6 +27,10 @@ from common.protocol.recognition import (
 )
 
 Responses = dict[int | str, dict[str, Any]]
+
+DOCS = "/docs"
+DOCS_FILES = "/docs/files"
+_ERROR_CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
 
 
 class ErrorDetail(BaseModel):
@@ -132,40 +141,70 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def describe_guards(
-    app: FastAPI,
-    refusals: Collection[type[SpeechError]],
-    *,
-    everywhere: Collection[type[SpeechError]] = (),
-    open_paths: Collection[str] = (),
-    security_schemes: dict[str, Any] | None = None,
-) -> None:
-    """Have the document of `app` say what it does not know of the routes by itself.
+class ServiceApp(FastAPI):
+    """An app whose OpenAPI document says what FastAPI does not know of its routes.
 
-    What stands before them refuses with `everywhere`, and, but on `open_paths`, with `refusals`, in
-    the shape of the route's other errors. `security_schemes` say how a key is sent. What FastAPI
-    says of 422 is taken away: a request that does not fit is a `BadRequest` here.
+    What stands before the routes refuses with `everywhere`, and, but on `open_paths`, with
+    `refusals`, in the shape of the route's other errors. `security_schemes` say how a key is sent.
+    `error_codes` are, for a path prefix, the codes that are answered there for some of ours.
+    FastAPI's 422 is taken away: a request that does not fit is a `BadRequest` here.
+
+    `/docs` shows the document with Swagger UI, whose files come from this server.
     """
-    described = app.openapi
-    shape = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
 
-    def openapi() -> dict[str, Any]:
-        document = described()
+    def __init__(
+        self,
+        *,
+        refusals: Collection[type[SpeechError]] = (),
+        everywhere: Collection[type[SpeechError]] = (),
+        open_paths: Collection[str] = (),
+        security_schemes: Mapping[str, Any] | None = None,
+        error_codes: Mapping[str, Mapping[str, str]] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(docs_url=None, redoc_url=None, **options)
+        self._refusals = tuple(refusals)
+        self._everywhere = tuple(everywhere)
+        self._open_paths = open_paths
+        self._security_schemes = dict(security_schemes or {})
+        self._error_codes = error_codes or {}
+        if self.openapi_url:
+            files = str(importlib.resources.files("fastapi_offline") / "static")
+            self.mount(DOCS_FILES, StaticFiles(directory=files))
+            self.add_route(DOCS, self._docs, include_in_schema=False)
+
+    async def _docs(self, _: Request) -> Response:
+        return get_swagger_ui_html(
+            openapi_url=str(self.openapi_url),
+            title=self.title,
+            swagger_js_url=f"{DOCS_FILES}/swagger-ui-bundle.js",
+            swagger_css_url=f"{DOCS_FILES}/swagger-ui.css",
+            swagger_favicon_url=f"{DOCS_FILES}/favicon.png",
+        )
+
+    def openapi(self) -> dict[str, Any]:
+        """The document. What is added to FastAPI's own is the same each time."""
+        document = super().openapi()
         components = document.setdefault("components", {})
         for unused in ("HTTPValidationError", "ValidationError"):
             components.get("schemas", {}).pop(unused, None)
-        if security_schemes:
-            components["securitySchemes"] = security_schemes
-            document["security"] = [{scheme: []} for scheme in security_schemes]
+        if self._security_schemes:
+            components["securitySchemes"] = self._security_schemes
+            document["security"] = [{scheme: []} for scheme in self._security_schemes]
         for path, routes in document["paths"].items():
-            guards = [*everywhere, *(() if path in open_paths else refusals)]
             for route in routes.values():
-                answers = route["responses"]
-                answers.pop("422", None)
-                content = answers.get("500", {}).get("content", shape)
-                for kind in guards:
-                    answer = {"description": f"`{kind.code}`", "content": content}
-                    answers.setdefault(str(kind.http_status), answer)
+                self._describe_errors(path, route["responses"])
         return document
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    def _describe_errors(self, path: str, answers: dict[str, Any]) -> None:
+        answers.pop("422", None)
+        content = answers.get("500", {}).get("content", _ERROR_CONTENT)
+        for kind in (*self._everywhere, *(() if path in self._open_paths else self._refusals)):
+            answer = {"description": f"`{kind.code}`", "content": content}
+            answers.setdefault(str(kind.http_status), answer)
+        for prefix, codes in self._error_codes.items():
+            for answer in answers.values() if path.startswith(prefix) else ():
+                description = answer["description"]
+                for ours, theirs in codes.items():
+                    description = description.replace(f"`{ours}`", f"`{theirs}`")
+                answer["description"] = description

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from fastapi import APIRouter, Request, WebSocket
+from fastapi import APIRouter, Query, Request, WebSocket
 from fastapi.responses import Response
 from websockets.exceptions import InvalidStatus
 
 from common.errors import Busy, SynthesisFailed
+from common.protocol.recognition import EchoQuery
 from common.server.app import create_app
 from common.server.error_boundary import refuse
 from common.server.health import health_router
@@ -48,6 +50,10 @@ class Toy:
         @routes.get("/fault")
         async def fault() -> None:
             raise RuntimeError("secret detail")
+
+        @routes.get("/query")
+        async def query(_: Annotated[EchoQuery, Query()]) -> None:
+            """Take what an echo takes."""
 
         @routes.get("/busy")
         async def busy() -> None:
@@ -172,6 +178,44 @@ def test_a_websocket_that_fails_before_it_began_is_refused_in_the_same_shape(at:
     response = refusal.value.response
     assert response.status_code == 500
     assert json.loads(response.body or b"")["error"]["code"] == "internal"
+
+
+def test_a_websocket_without_a_route_is_answered_404(at: Served) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        open_ws(f"{at.ws}/ws/nowhere").__enter__()
+    response = refusal.value.response
+    assert response.status_code == 404
+    error = json.loads(response.body or b"")["error"]
+    assert (error["code"], error["message"]) == ("not_found", "There is no /ws/nowhere here.")
+    assert error["request_id"] == response.headers["X-Request-ID"]
+
+
+def test_a_method_that_a_route_does_not_take_is_told_with_those_it_takes(at: Served) -> None:
+    answer = httpx.delete(f"{at.http}/busy")
+    assert answer.headers["Allow"] == "GET"
+    assert answer.json()["error"]["message"] == "/busy takes GET, not DELETE."
+
+
+def test_a_query_that_does_not_fit_is_answered_with_what_is_allowed(at: Served) -> None:
+    answer = httpx.get(f"{at.http}/query?srr=5&sr=96000&fmt=mp3")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"].split("; ") == [
+        "sr: must be 8000 to 48000, not 96000",
+        "fmt: must be s16le or wav, not 'mp3'",
+        "srr: this field is not known",
+        "did you mean sr?",
+    ]
+
+
+def test_the_documents_load_from_no_other_host(at: Served) -> None:
+    page = httpx.get(f"{at.http}/docs")
+    assert page.status_code == 200
+    assert re.findall(r"""(?:src|href)=["']?([^"'\s>]+)""", page.text)
+    assert "//" not in re.sub(r"(?m)^\s*//.*$", "", page.text)
+    for path in re.findall(r"""["'](/[^"'\s]+)["']""", page.text):
+        answer = httpx.get(f"{at.http}{path}")
+        assert answer.status_code == 200, path
+        assert len(answer.content) > 100
 
 
 def test_a_full_service_says_when_to_come_back_over_http_and_over_websocket(at: Served) -> None:

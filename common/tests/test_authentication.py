@@ -99,7 +99,9 @@ def test_a_key_in_the_query_opens_no_http_route(at: Served) -> None:
     assert httpx.get(f"{at.http}/who?token={ADA}").status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/docs", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/readyz", "/docs", "/docs/files/swagger-ui.css", "/openapi.json"]
+)
 def test_probes_and_documents_are_open(at: Served, path: str) -> None:
     assert httpx.get(f"{at.http}{path}").status_code == 200
 

@@ -5,7 +5,13 @@ from typing import ClassVar
 
 import pytest
 
-from common.settings import CommonSettings, SettingsError, load_settings, unknown_variables
+from common.settings import (
+    CommonSettings,
+    SettingsError,
+    closest_setting,
+    load_settings,
+    unknown_variables,
+)
 
 
 class ToySettings(CommonSettings):
@@ -59,3 +65,31 @@ def test_an_unknown_variable_with_the_prefix_is_reported_by_name(
     monkeypatch.setenv("OTHER_SLOTZ", "1")
     Path(".env").write_text("TOY_QUEUE=4\nTOY_SLOTS=1\n")
     assert unknown_variables(ToySettings) == ["TOY_QUEUE", "TOY_SLOTZ"]
+
+
+def test_a_variable_that_is_close_to_a_setting_is_reported_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("APIKEY", "TOYSLOTS", "Host", "GATEWAY_PORT", "OPENAI_API_KEY", "HOSTNAME"):
+        monkeypatch.setenv(name, "1")
+    Path(".env").write_text("LOGLEVEL=debug\nDRAIN_SECOND=4\n")
+    found = unknown_variables(ToySettings)
+    assert {"APIKEY", "TOYSLOTS", "LOGLEVEL", "DRAIN_SECOND"} <= set(found)
+    assert not {"GATEWAY_PORT", "OPENAI_API_KEY", "HOSTNAME"} & set(found)
+    assert [closest_setting(ToySettings, name) for name in ("APIKEY", "TOYSLOTS", "LOGLEVEL")] == [
+        "API_KEYS",
+        "TOY_SLOTS",
+        "LOG_LEVEL",
+    ]
+
+
+def test_a_range_is_named_and_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAIN_SECONDS", "-1")
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    monkeypatch.setenv("API_KEYS", "topsecret")
+    with pytest.raises(SettingsError) as error:
+        load_settings(ToySettings)
+    lines = str(error.value).splitlines()
+    assert "DRAIN_SECONDS='-1': must be 0 to 3600" in lines
+    assert "LOG_LEVEL='loud': must be debug, info, warning or error" in lines
+    assert "topsecret" not in str(error.value)

@@ -19,7 +19,7 @@ from common.settings import SettingsError, load_settings
 from common.wire.errors import ErrorAnswer
 from gateway.app import echo, routes
 from gateway.app.openai import models, speech, transcriptions
-from gateway.app.openai.errors import OpenAIErrorsMiddleware, document_codes
+from gateway.app.openai.errors import CODES, PREFIX, OpenAIErrorsMiddleware
 from gateway.app.quota import Quota, QuotaMiddleware
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.replicas import Resolve, addresses_of
@@ -100,10 +100,10 @@ def build(
         ],
         run=run,
         guards=[Middleware(QuotaMiddleware, quota=quota)] if settings.limits_keys else [],
+        error_codes={PREFIX: CODES},
     )
 
     app.add_middleware(OpenAIErrorsMiddleware)
-    document_codes(app)
 
     @app.exception_handler(ErrorAnswer)
     async def refused_upstream(_: Request, refusal: ErrorAnswer) -> Response:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -110,21 +109,3 @@ def error_answers(*kinds: type[SpeechError]) -> Responses:
     return {
         status: {**answer, "model": OpenAIErrorAnswer} for status, answer in errors(*kinds).items()
     }
-
-
-def document_codes(app: FastAPI) -> None:
-    """Have the OpenAPI document name errors under `/v1` by the codes that are answered there."""
-    described = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        document = described()
-        for path, routes in document["paths"].items():
-            if path.startswith(PREFIX):
-                for route in routes.values():
-                    for answer in route["responses"].values():
-                        for ours, theirs in CODES.items():
-                            description = answer["description"]
-                            answer["description"] = description.replace(f"`{ours}`", f"`{theirs}`")
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
