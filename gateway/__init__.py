@@ -1,1 +1,1 @@
-"""The one door: relays to the services behind it, and joins them."""
+"""The gateway relays to the services behind it, and joins them."""

@@ -1,4 +1,4 @@
-"""`python -m gateway`: serve the one door."""
+"""`python -m gateway` serves the gateway."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Builds the app of the gateway, and does nothing else."""
+"""Builds the app of the gateway."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gateway.app.upstreams.services import Services
 def build(
     settings: GatewaySettings, http: httpx.AsyncClient, resolve: Resolve = addresses_of
 ) -> FastAPI:
-    """The app, asking the services behind it through `http`, which it closes at its end."""
+    """Build the app. It asks the services behind it through `http`, which it closes at its end."""
     lifecycle = Lifecycle(drain_seconds=settings.drain_seconds)
     quota = Quota(
         per_minute=settings.gateway_key_requests_per_minute,

@@ -1,4 +1,4 @@
-"""What each holder of a key may use: requests a minute, and requests and sessions at a time."""
+"""Limits each key in its requests per minute, and in its requests and sessions in flight."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 
 class Quota:
-    """The same for every holder; 0 is no limit. Belongs to the event loop.
+    """The limits are the same for every key; 0 is no limit. Belongs to the event loop.
 
     The minute is a moving window (https://limits.readthedocs.io/en/stable/strategies.html).
     """
@@ -44,10 +44,10 @@ class Quota:
 
     @contextmanager
     def used_by(self, caller: str) -> Iterator[None]:
-        """Count one request or session of `caller`. Raises `RateLimited`."""
+        """Count one request or session of `caller` while the block runs. Raises `RateLimited`."""
         if self._at_a_time and self._in_flight[caller] >= self._at_a_time:
             raise RateLimited(
-                f"This key already has {self._at_a_time} requests and sessions under way, which is "
+                f"This key already has {self._at_a_time} requests and sessions in flight, which is "
                 "as many as it may have.",
                 retry_after_s=1,
             )
@@ -65,7 +65,7 @@ class Quota:
 
 
 class QuotaMiddleware:
-    """Refuses with 429, before an upgrade too, what is over the caller's quota."""
+    """Refuses requests and upgrades over the caller's quota with 429."""
 
     def __init__(self, app: ASGIApp, *, quota: Quota) -> None:
         self.app = app

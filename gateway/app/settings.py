@@ -28,11 +28,11 @@ class GatewaySettings(CommonSettings):
 
     @property
     def limits_keys(self) -> bool:
-        """Whether a key may not be used at will."""
+        """Whether the use of each key is limited."""
         return bool(self.gateway_key_requests_per_minute or self.gateway_key_concurrency)
 
     @model_validator(mode="after")
-    def _limits_are_of_keys(self) -> Self:
+    def _limits_need_keys(self) -> Self:
         if self.limits_keys and not self.keys:
-            raise ValueError("GATEWAY_KEY_…: there are no keys that these limits could be of")
+            raise ValueError("GATEWAY_KEY_…: these limits need API_KEYS, which are not set")
         return self

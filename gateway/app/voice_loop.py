@@ -4,7 +4,7 @@
                                      └──final──► speech ──audio, marks──► client
 
 Each final is spoken, under its own id. When somebody speaks while speech is in flight, speech is
-cancelled before the client hears of it, so that nobody is talked over. A final of the reason
+cancelled before the client is informed, so that nobody is talked over. A final of the reason
 `max_length` goes on: it is spoken together with what follows. When recognition has ended, speech
 finishes what it has; then `transcript` completes the loop, which closes as recognition did.
 """

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import httpx
+
 Answer = Callable[[socket.socket, bytes], None]
 
 
@@ -45,11 +47,21 @@ def _answer(connection: socket.socket, answer: Answer) -> None:
         answer(connection, head)
 
 
-def closed_port() -> str:
-    """A URL at which nobody listens."""
+def free_port() -> int:
+    """A port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+        return int(probe.getsockname()[1])
+
+
+def closed_port() -> str:
+    """A URL at which nobody listens."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def error_of(answer: httpx.Response) -> tuple[int, str]:
+    """The status and the code of an error."""
+    return answer.status_code, answer.json()["error"]["code"]
 
 
 def hang(connection: socket.socket, head: bytes) -> None:
@@ -67,13 +79,13 @@ def respond(status: str, body: bytes, *headers: str) -> Answer:
 
 
 def ready_but(answer: Answer) -> Answer:
-    """Say of itself that it is ready, and answer anything else by `answer`."""
+    """Answer probes with `ready`, and anything else with `answer`."""
     ready = respond("200 OK", b'{"status":"ready"}')
 
-    def told_apart(connection: socket.socket, head: bytes) -> None:
+    def choose(connection: socket.socket, head: bytes) -> None:
         (ready if head.startswith(b"GET /readyz ") else answer)(connection, head)
 
-    return told_apart
+    return choose
 
 
 def stream_then(ending: Callable[[socket.socket], None], *headers: str) -> Answer:

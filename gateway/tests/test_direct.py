@@ -1,4 +1,4 @@
-"""Forwarding of ports straight to the services behind the gateway."""
+"""Forwarding of ports to the services behind the gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from gateway.direct import Forward, forward_until
-from gateway.tests.misbehaving import closed_port, respond, upstream
+from gateway.tests.misbehaving import free_port, respond, upstream
 
 DRAIN_S = 5
 
@@ -19,10 +19,6 @@ DRAIN_S = 5
 class Forwarding(NamedTuple):
     port: int
     stop: anyio.Event
-
-
-def free_port() -> int:
-    return int(closed_port().rsplit(":", 1)[1])
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The HTTP doors of the gateway, in front of services that work."""
+"""The HTTP endpoints of the gateway, in front of services that work."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from urllib.parse import unquote
 import httpx
 import numpy as np
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from gateway.tests.conftest import Serve
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeRecognizer, FakeVoice, tone_of
 from tests.support.server import Served
-from tests.support.wire import wait_for
+from tests.support.wire import open_ws, wait_for
 
 SECOND = bytes([0, 1]) * 16000
 
 
-def test_recognition_is_passed_on_as_it_is(serve: Serve, asr: Served) -> None:
+def test_a_transcript_is_passed_on_unchanged(serve: Serve, asr: Served) -> None:
     at = serve()
     path = "/api/stt/bytes?sr=16000&ch=1&lang=en"
     direct = httpx.post(f"{asr.http}{path}", content=SECOND)
@@ -31,8 +32,23 @@ def test_recognition_is_passed_on_as_it_is(serve: Serve, asr: Served) -> None:
     assert relayed.headers["Content-Type"] == direct.headers["Content-Type"]
 
 
+def test_voices_and_models_are_listed_as_the_services_list_them(
+    serve: Serve, tts: Served, asr: Served
+) -> None:
+    at = serve()
+    for service, path in ((tts, "/api/voices"), (asr, "/api/models")):
+        direct, relayed = httpx.get(f"{service.http}{path}"), httpx.get(f"{at.http}{path}")
+        assert (relayed.status_code, relayed.json()) == (200, direct.json())
+
+
+def test_a_websocket_path_that_does_not_exist_is_404(serve: Serve) -> None:
+    with pytest.raises(InvalidStatus) as refusal, open_ws(f"{serve().ws}/ws/nowhere"):
+        pass
+    assert refusal.value.response.status_code == 404
+
+
 @pytest.mark.parametrize("body", [{"text": "Hello world"}, {"text": "One. Two.", "format": "wav"}])
-def test_speech_is_passed_on_as_it_is(serve: Serve, tts: Served, body: dict[str, Any]) -> None:
+def test_speech_is_passed_on_unchanged(serve: Serve, tts: Served, body: dict[str, Any]) -> None:
     at = serve()
     direct = httpx.post(f"{tts.http}/api/tts", json=body)
     relayed = httpx.post(f"{at.http}/api/tts", json=body)
@@ -69,7 +85,7 @@ def test_a_refusal_is_passed_on_with_the_id(
     assert relayed.json()["error"]["request_id"] == "through"
 
 
-def test_the_echo_says_what_it_heard(serve: Serve) -> None:
+def test_the_echo_names_the_transcript_in_a_header(serve: Serve) -> None:
     at = serve()
     answer = httpx.post(f"{at.http}/api/echo-bytes?sr=16000&ch=1&fmt=s16le", content=SECOND)
     assert answer.status_code == 200
@@ -79,7 +95,7 @@ def test_the_echo_says_what_it_heard(serve: Serve) -> None:
     assert set(samples / 32768) == {tone_of("16000 samples")}
 
 
-def test_the_echo_answers_at_the_rate_it_was_asked_at(serve: Serve) -> None:
+def test_the_echo_has_the_sample_rate_of_the_recording(serve: Serve) -> None:
     at = serve()
     answer = httpx.post(f"{at.http}/api/echo-bytes?sr=8000&ch=2&fmt=wav", content=SECOND)
     assert unquote(answer.headers["X-Transcript"]) == "16000 samples"
@@ -87,7 +103,9 @@ def test_the_echo_answers_at_the_rate_it_was_asked_at(serve: Serve) -> None:
         assert wav.getparams()[:3] == (1, 2, 8000)
 
 
-def test_silence_is_echoed_by_silence_and_said_so(serve: Serve, voice: FakeVoice) -> None:
+def test_the_echo_of_silence_is_empty_and_says_so_in_a_header(
+    serve: Serve, voice: FakeVoice
+) -> None:
     at = serve()
     answer = httpx.post(f"{at.http}/api/echo-bytes", content=bytes(32000))
     assert (answer.status_code, answer.content) == (200, b"")
@@ -108,14 +126,14 @@ def test_silence_is_echoed_by_silence_and_said_so(serve: Serve, voice: FakeVoice
         ("", b"\x00\x80" + SECOND, 500, "recognition_failed"),
     ],
 )
-def test_what_cannot_be_echoed_has_its_status(
+def test_an_echo_that_fails_has_the_status_of_its_error(
     serve: Serve, query: str, body: bytes, status: int, code: str
 ) -> None:
     answer = httpx.post(f"{serve().http}/api/echo-bytes?{query}", content=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_a_body_over_the_gateways_own_limit_goes_no_further(
+def test_a_body_over_the_gateways_limit_is_not_passed_on(
     serve: Serve, recognizer: FakeRecognizer
 ) -> None:
     at = serve(gateway_max_body_bytes=1000)
@@ -138,7 +156,7 @@ def test_busy_is_passed_on_with_its_retry_after(serve: Serve, recognizer: FakeRe
         assert first.result().status_code == 200
 
 
-def test_a_client_that_leaves_stops_the_recognition_behind(
+def test_a_client_that_disconnects_stops_the_recognition(
     serve: Serve, recognizer: FakeRecognizer
 ) -> None:
     at = serve()
@@ -148,7 +166,7 @@ def test_a_client_that_leaves_stops_the_recognition_behind(
     assert recognizer.was_cancelled.wait(5)
 
 
-def test_a_client_that_leaves_mid_stream_stops_the_voice_behind(
+def test_a_client_that_disconnects_mid_stream_stops_the_synthesis(
     serve: Serve, voice: FakeVoice
 ) -> None:
     at = serve()
@@ -160,7 +178,7 @@ def test_a_client_that_leaves_mid_stream_stops_the_voice_behind(
     wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
-def test_health_says_what_it_knows_of_the_others(serve: Serve, asr: Served) -> None:
+def test_health_reports_the_states_of_the_services(serve: Serve, asr: Served) -> None:
     at = serve()
     assert httpx.get(f"{at.http}/healthz").json()["upstreams"] == {"tts": "ready", "asr": "ready"}
     assert httpx.get(f"{at.http}/readyz").status_code == 200
@@ -171,7 +189,7 @@ def test_health_says_what_it_knows_of_the_others(serve: Serve, asr: Served) -> N
     assert (ready.status_code, ready.json()["reason"]) == (503, "asr is draining")
 
 
-def test_a_gateway_that_leaves_refuses(serve: Serve) -> None:
+def test_a_draining_gateway_refuses_requests(serve: Serve) -> None:
     at = serve()
     at.app.state.lifecycle.state = "draining"
     answer = httpx.post(f"{at.http}/api/tts", content=json.dumps({"text": "Hello"}))

@@ -1,4 +1,4 @@
-"""Which frames say that an utterance is under way."""
+"""Which frames start and end work in flight on a relayed WebSocket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.app.relay import InFlightTracker, SpeechInFlightTracker
 START = '>{"type": "start"}'
 
 
-def shown(seen: InFlightTracker, frames: list[str]) -> InFlightTracker:
+def after(seen: InFlightTracker, frames: list[str]) -> InFlightTracker:
     for frame in frames:
         (seen.client_sent if frame[0] == ">" else seen.service_sent)(frame[1:])
     return seen
@@ -48,8 +48,10 @@ def shown(seen: InFlightTracker, frames: list[str]) -> InFlightTracker:
         (['>{"text": ""}', '<{"type":"error","error":"no"}', '>{"text": "b"}'], False),
     ],
 )
-def test_what_is_under_way_in_speech(frames: list[str], in_flight: bool) -> None:
-    assert bool(shown(SpeechInFlightTracker(), frames)) is in_flight
+def test_which_frames_start_and_end_work_in_flight_of_speech(
+    frames: list[str], in_flight: bool
+) -> None:
+    assert bool(after(SpeechInFlightTracker(), frames)) is in_flight
 
 
 @pytest.mark.parametrize(
@@ -64,13 +66,13 @@ def test_what_is_under_way_in_speech(frames: list[str], in_flight: bool) -> None
         ([START, '<{"type":"error","error":"no","fatal":true}', '>{"type":"finish"}'], False),
     ],
 )
-def test_elsewhere_it_is_so_from_the_first_message_to_the_end(
+def test_other_sessions_are_in_flight_from_the_first_message_to_the_end(
     frames: list[str], in_flight: bool
 ) -> None:
-    assert bool(shown(InFlightTracker(), frames)) is in_flight
+    assert bool(after(InFlightTracker(), frames)) is in_flight
 
 
-def test_audio_without_a_text_is_under_way_in_the_simple_mode() -> None:
+def test_audio_without_a_text_is_in_flight_in_the_simple_mode() -> None:
     seen = SpeechInFlightTracker()
     seen.service_sent_audio()
     assert seen

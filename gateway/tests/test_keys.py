@@ -1,4 +1,4 @@
-"""Keys and quotas at the one door, in front of services that ask for the same keys."""
+"""Keys and quotas of the gateway, in front of services that ask for the same keys."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def guarded(serve_gateway: Serve, stack: ExitStack, voice: FakeVoice) -> Serve:
     return start
 
 
-def test_a_key_opens_every_door_of_the_fleet(guarded: Serve) -> None:
+def test_a_key_opens_every_endpoint(guarded: Serve) -> None:
     at = guarded()
     assert httpx.get(f"{at.http}/readyz").status_code == 200
     for key in (ADA, BOB):
@@ -58,7 +58,7 @@ def test_a_key_opens_every_door_of_the_fleet(guarded: Serve) -> None:
         assert speak(ws, "Hello").closing == '{"type":"end"}'
 
 
-def test_without_a_key_every_door_is_closed(guarded: Serve) -> None:
+def test_without_a_key_every_endpoint_is_closed(guarded: Serve) -> None:
     at = guarded()
     for path in ("/api/tts", "/api/stt/bytes", "/api/echo-bytes", "/nowhere"):
         assert httpx.post(f"{at.http}{path}", content=bytes(3200)).status_code == 401
@@ -67,7 +67,7 @@ def test_without_a_key_every_door_is_closed(guarded: Serve) -> None:
     assert refusal.value.response.status_code == 401
 
 
-def test_each_key_has_its_own_requests_a_minute(guarded: Serve) -> None:
+def test_each_key_has_its_own_requests_per_minute(guarded: Serve) -> None:
     at = guarded(gateway_key_requests_per_minute=3)
     statuses = [
         httpx.post(f"{at.http}/api/tts", json=HELLO, headers=ADA).status_code for _ in range(4)
@@ -86,7 +86,7 @@ def test_each_key_has_its_own_requests_a_minute(guarded: Serve) -> None:
     assert httpx.get(f"{at.http}/readyz", headers=ADA).status_code == 200
 
 
-def test_each_key_has_its_own_sessions_at_a_time(guarded: Serve) -> None:
+def test_each_key_has_its_own_limit_of_concurrent_sessions(guarded: Serve) -> None:
     at = guarded(gateway_key_concurrency=1)
     with open_ws(f"{at.ws}/ws/tts", additional_headers=ADA):
         refused = httpx.post(f"{at.http}/api/tts", json=HELLO, headers=ADA)
@@ -99,9 +99,9 @@ def test_each_key_has_its_own_sessions_at_a_time(guarded: Serve) -> None:
     wait_for(free_again)
 
 
-def test_a_refused_request_counts_as_none_under_way() -> None:
+def test_a_refused_request_is_not_counted_as_in_flight() -> None:
     quota = Quota(per_minute=2, at_a_time=1)
-    with quota.used_by("ada"), pytest.raises(RateLimited, match="under way"), quota.used_by("ada"):
+    with quota.used_by("ada"), pytest.raises(RateLimited, match="in flight"), quota.used_by("ada"):
         pass
     with quota.used_by("ada"):
         pass
@@ -110,8 +110,8 @@ def test_a_refused_request_counts_as_none_under_way() -> None:
     assert 1 <= int(refusal.value.headers()["Retry-After"]) <= 60
 
 
-def test_limits_without_keys_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_of_keys_without_keys_are_refused_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_KEY_CONCURRENCY", "4")
     monkeypatch.delenv("API_KEYS", raising=False)
-    with pytest.raises(SettingsError, match="there are no keys"):
+    with pytest.raises(SettingsError, match="need API_KEYS"):
         load_settings(GatewaySettings)

@@ -18,7 +18,7 @@ from gateway.app.main import build
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.service import new_http_client
 from gateway.tests import misbehaving
-from gateway.tests.misbehaving import Answer, cut, upstream
+from gateway.tests.misbehaving import Answer, cut, error_of, free_port, ready_but, upstream
 from tests.support.fakes import FakeVoice
 from tests.support.server import Served, served
 from tests.support.wire import open_ws, read_utterance, wait_for
@@ -76,28 +76,11 @@ class Fleet:
 
 @pytest.fixture
 def fleet() -> Iterator[Fleet]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with ExitStack() as stack:
-        yield Fleet(port, stack)
+        yield Fleet(free_port(), stack)
 
 
-def ready_then(answer: Answer) -> Answer:
-    """Says that it is ready, and does `answer` when it is asked for more."""
-    ready = misbehaving.respond("200 OK", b'{"status": "ready"}')
-
-    def choose(connection: socket.socket, head: bytes) -> None:
-        (ready if head.startswith(b"GET /readyz") else answer)(connection, head)
-
-    return choose
-
-
-def error_of(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
-
-
-def test_work_goes_to_the_one_with_least_to_do(fleet: Fleet) -> None:
+def test_requests_go_to_the_replica_with_the_least_load(fleet: Fleet) -> None:
     for host in ("127.0.0.2", "127.0.0.3", "127.0.0.4"):
         fleet.speaker(host, slots=9).gate.clear()
     at = fleet.gateway()
@@ -111,7 +94,7 @@ def test_work_goes_to_the_one_with_least_to_do(fleet: Fleet) -> None:
             voice.gate.set()
 
 
-def test_a_full_one_sends_its_client_to_another_and_busy_is_said_when_all_are(
+def test_a_full_replica_is_passed_over_and_busy_is_answered_when_all_are_full(
     fleet: Fleet,
 ) -> None:
     one, two = fleet.speaker("127.0.0.2"), fleet.speaker("127.0.0.3")
@@ -153,8 +136,10 @@ def hang_up(connection: socket.socket, head: bytes) -> None:
         misbehaving.respond("503 Away", b'{"error": {"code": "draining", "message": "leaving"}}'),
     ],
 )
-def test_what_has_delivered_nothing_is_done_by_another(fleet: Fleet, trouble: Answer) -> None:
-    fleet.troublemaker("127.0.0.2", ready_then(trouble))
+def test_a_request_that_delivered_nothing_is_retried_on_another_replica(
+    fleet: Fleet, trouble: Answer
+) -> None:
+    fleet.troublemaker("127.0.0.2", ready_but(trouble))
     fleet.speaker("127.0.0.3", slots=9)
     at = fleet.gateway()
     for _ in range(8):
@@ -164,14 +149,14 @@ def test_what_has_delivered_nothing_is_done_by_another(fleet: Fleet, trouble: An
             assert read_utterance(ws).closing == '{"type":"end"}'
 
 
-def test_one_that_is_away_costs_nothing(fleet: Fleet) -> None:
+def test_an_unreachable_replica_costs_no_request(fleet: Fleet) -> None:
     fleet.speaker("127.0.0.3", slots=9)
     fleet.addresses.append("127.0.0.2")
     fleet.gateway()
     assert {fleet.post().status_code for _ in range(8)} == {200}
 
 
-def test_one_that_hangs_costs_one_timeout_and_then_nothing(fleet: Fleet) -> None:
+def test_a_hanging_replica_costs_one_timeout_at_most(fleet: Fleet) -> None:
     hung: list[bytes] = []
 
     def hang(connection: socket.socket, head: bytes) -> None:
@@ -194,8 +179,8 @@ def test_one_that_hangs_costs_one_timeout_and_then_nothing(fleet: Fleet) -> None
     assert len(asked) == 1
 
 
-def test_a_websocket_to_one_that_hangs_is_opened_to_another(fleet: Fleet) -> None:
-    fleet.troublemaker("127.0.0.2", ready_then(misbehaving.hang))
+def test_a_websocket_is_opened_to_another_replica_if_one_hangs(fleet: Fleet) -> None:
+    fleet.troublemaker("127.0.0.2", ready_but(misbehaving.hang))
     fleet.speaker("127.0.0.3", slots=9)
     at = fleet.gateway()
     for _ in range(6):
@@ -204,8 +189,8 @@ def test_a_websocket_to_one_that_hangs_is_opened_to_another(fleet: Fleet) -> Non
             assert read_utterance(ws).closing == '{"type":"end"}'
 
 
-def test_what_was_partly_delivered_is_broken_off_and_not_said_twice(fleet: Fleet) -> None:
-    fleet.troublemaker("127.0.0.2", ready_then(misbehaving.stream_then(cut)))
+def test_a_request_that_delivered_a_part_is_aborted_and_not_retried(fleet: Fleet) -> None:
+    fleet.troublemaker("127.0.0.2", ready_but(misbehaving.stream_then(cut)))
     voice = fleet.speaker("127.0.0.3", slots=9)
     at = fleet.gateway()
     for _ in range(40):
@@ -222,7 +207,7 @@ def test_what_was_partly_delivered_is_broken_off_and_not_said_twice(fleet: Fleet
     assert fleet.post().status_code == 200
 
 
-def test_a_refusal_that_is_the_clients_own_is_passed_on_at_once(fleet: Fleet) -> None:
+def test_a_refusal_of_the_request_itself_is_not_retried(fleet: Fleet) -> None:
     for host in ("127.0.0.2", "127.0.0.3"):
         fleet.speaker(host)
     at = fleet.gateway()
@@ -231,7 +216,7 @@ def test_a_refusal_that_is_the_clients_own_is_passed_on_at_once(fleet: Fleet) ->
     assert httpx.get(f"{at.http}/healthz").json()["replicas"]["tts"] == {"ready": 2}
 
 
-def test_a_replica_that_joins_is_found_and_one_that_left_is_forgotten(fleet: Fleet) -> None:
+def test_replicas_that_join_are_used_and_those_that_left_are_not(fleet: Fleet) -> None:
     fleet.speaker("127.0.0.2", slots=9)
     fleet.gateway()
     assert fleet.post().status_code == 200
@@ -247,7 +232,7 @@ def test_a_replica_that_joins_is_found_and_one_that_left_is_forgotten(fleet: Fle
     assert fleet.voices["127.0.0.2"].steps == before
 
 
-def test_a_replica_is_asked_by_the_name_of_the_service(fleet: Fleet) -> None:
+def test_requests_to_a_replica_have_the_services_name_as_host(fleet: Fleet) -> None:
     heads: list[bytes] = []
 
     def answer(connection: socket.socket, head: bytes) -> None:

@@ -86,7 +86,7 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
         ("pcm", "audio/pcm"),
     ],
 )
-def test_speech_is_of_the_format_asked_for(url: str, wanted: str | None, media_type: str) -> None:
+def test_speech_has_the_requested_format(url: str, wanted: str | None, media_type: str) -> None:
     body = HELLO if wanted is None else HELLO | {"response_format": wanted}
     answer = httpx.post(f"{url}/v1/audio/speech", json=body)
     assert answer.status_code == 200
@@ -103,7 +103,7 @@ def test_pcm_is_24_khz_and_the_speed_is_honoured(url: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["tts-1", "tts-1-hd", "gpt-4o-mini-tts", "fake"])
-def test_names_of_openai_and_the_loaded_one_mean_what_is_loaded(url: str, model: str) -> None:
+def test_openais_names_and_the_loaded_name_stand_for_what_is_loaded(url: str, model: str) -> None:
     for name in ("alloy", "cedar", "fake"):
         body = HELLO | {"model": model, "voice": name, "instructions": ""}
         assert httpx.post(f"{url}/v1/audio/speech", json=body).status_code == 200
@@ -126,7 +126,7 @@ def test_names_of_openai_and_the_loaded_one_mean_what_is_loaded(url: str, model:
         ({"input": "a" * 5001}, 413, None, "too_large"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_by_name(
+def test_options_of_speech_that_cannot_be_honoured_are_refused_by_name(
     url: str, change: dict[str, Any], status: int, param: str | None, code: str
 ) -> None:
     answer = httpx.post(f"{url}/v1/audio/speech", json=HELLO | change)
@@ -135,7 +135,7 @@ def test_what_cannot_be_honoured_is_refused_by_name(
     assert error["type"] == "invalid_request_error"
 
 
-def test_speech_leaves_while_it_is_made_and_breaks_off_if_it_fails(url: str) -> None:
+def test_speech_is_streamed_while_it_is_synthesized_and_aborted_if_it_fails(url: str) -> None:
     body = HELLO | {"input": f"{SENTENCES}FAIL FAIL FAIL."}
     with httpx.stream("POST", f"{url}/v1/audio/speech", json=body) as answer:
         assert answer.status_code == 200
@@ -156,7 +156,7 @@ def test_events_carry_the_same_audio(url: str, wanted: str) -> None:
     assert b"".join(base64.b64decode(delta["audio"]) for delta in deltas) == plain.content
 
 
-def test_a_failure_midway_breaks_the_events_off(url: str) -> None:
+def test_a_failure_after_audio_aborts_the_events(url: str) -> None:
     body = HELLO | {"input": f"{SENTENCES}FAIL FAIL FAIL.", "stream_format": "sse"}
     asking = httpx.stream("POST", f"{url}/v1/audio/speech", json=body)
     with asking as answer, pytest.raises(httpx.RemoteProtocolError):
@@ -166,7 +166,7 @@ def test_a_failure_midway_breaks_the_events_off(url: str) -> None:
 # --- transcriptions -----------------------------------------------------------------------------
 
 
-def test_json_has_the_text_and_how_long_the_audio_was(url: str) -> None:
+def test_json_has_the_text_and_the_duration_of_the_audio(url: str) -> None:
     answer = transcribe(url)
     assert answer.status_code == 200
     assert answer.json() == {"text": HEARD, "usage": {"type": "duration", "seconds": 1}}
@@ -186,7 +186,7 @@ def test_text_and_subtitles_are_plain_text(url: str, wanted: str, content: str) 
     assert answer.text == content
 
 
-def test_verbose_json_has_segments_and_words_as_asked(url: str) -> None:
+def test_verbose_json_has_the_requested_segments_and_words(url: str) -> None:
     verbose = {"response_format": "verbose_json"}
     plain = transcribe(url, verbose).json()
     assert (plain["task"], plain["language"], plain["duration"]) == ("transcribe", "en", 1.0)
@@ -200,7 +200,7 @@ def test_verbose_json_has_segments_and_words_as_asked(url: str) -> None:
     assert both["words"] == words["words"]
 
 
-def test_what_helps_to_listen_reaches_the_recognizer(url: str, listener: FakeRecognizer) -> None:
+def test_prompt_and_keywords_reach_the_recognizer(url: str, listener: FakeRecognizer) -> None:
     form = {
         "language": "en",
         "prompt": "Ada, naïve & co",
@@ -214,7 +214,7 @@ def test_what_helps_to_listen_reaches_the_recognizer(url: str, listener: FakeRec
     assert options.language == "en"
 
 
-def test_events_are_deltas_that_make_up_the_text(url: str) -> None:
+def test_the_deltas_of_the_events_joined_are_the_text(url: str) -> None:
     answer = transcribe(url, {"stream": "true"})
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     assert events(answer) == [
@@ -241,7 +241,7 @@ def test_events_are_deltas_that_make_up_the_text(url: str) -> None:
         ({"language": ["en", "en"]}, 400, "language"),
     ],
 )
-def test_a_field_that_cannot_be_honoured_is_refused_by_name(
+def test_fields_of_transcription_that_cannot_be_honoured_are_refused_by_name(
     url: str, form: dict[str, Any], status: int, param: str
 ) -> None:
     answer = transcribe(url, form)
@@ -259,19 +259,19 @@ def test_a_field_that_cannot_be_honoured_is_refused_by_name(
         ({"file": ("a.wav", bytes(26_300_000))}, 413, "too_large"),
     ],
 )
-def test_a_file_that_cannot_be_heard_is_refused(
+def test_a_file_that_cannot_be_decoded_is_refused(
     url: str, files: dict[str, Any], status: int, code: str
 ) -> None:
     answer = transcribe(url, files=files)
     assert (answer.status_code, error_of(answer)["code"]) == (status, code)
 
 
-def test_a_body_that_is_no_form_is_refused(url: str) -> None:
+def test_a_body_other_than_a_form_is_refused(url: str) -> None:
     answer = httpx.post(f"{url}/v1/audio/transcriptions", content=FLAC)
     assert (answer.status_code, error_of(answer)["param"]) == (400, "model")
 
 
-def test_translations_are_refused_clearly(url: str) -> None:
+def test_translations_are_refused(url: str) -> None:
     answer = httpx.post(
         f"{url}/v1/audio/translations",
         data={"model": "whisper-1"},
@@ -284,7 +284,7 @@ def test_translations_are_refused_clearly(url: str) -> None:
 # --- models, voices, errors ---------------------------------------------------------------------
 
 
-def test_models_are_what_is_loaded_and_the_names_that_stand_for_it(url: str) -> None:
+def test_models_are_the_loaded_ones_and_their_aliases(url: str) -> None:
     listed = httpx.get(f"{url}/v1/models").json()
     assert listed["object"] == "list"
     roots = {model["id"]: model["root"] for model in listed["data"]}
@@ -313,14 +313,14 @@ def test_voices_are_listed(url: str) -> None:
         ("POST", "/v1/audio/speech", b" " * 26_300_000, 413, "too_large"),
     ],
 )
-def test_every_refusal_under_v1_has_openai_s_shape(
+def test_every_refusal_under_v1_has_openais_shape(
     url: str, method: str, path: str, body: bytes, status: int, code: str
 ) -> None:
     answer = httpx.request(method, f"{url}{path}", content=body)
     assert (answer.status_code, error_of(answer)["code"]) == (status, code)
 
 
-def test_keys_and_quotas_refuse_in_openai_s_shape(serve: Serve) -> None:
+def test_keys_and_quotas_refuse_in_openais_shape(serve: Serve) -> None:
     # The services behind ask for no key here; the gateway's is of no matter to them.
     at = serve(api_keys="ada:ada-key-12345", gateway_key_requests_per_minute=1)
     url = f"{at.http}/v1/models"
@@ -336,7 +336,7 @@ def test_keys_and_quotas_refuse_in_openai_s_shape(serve: Serve) -> None:
     assert set(httpx.get(f"{at.http}/nowhere").json()["error"]) == {"code", "message", "request_id"}
 
 
-def test_services_that_are_away_are_server_errors(serve_gateway: Serve) -> None:
+def test_a_service_that_is_away_is_a_server_error(serve_gateway: Serve) -> None:
     away = misbehaving.closed_port()
     at = serve_gateway(gateway_tts_url=away, gateway_asr_url=away)
     for answer in (
@@ -350,7 +350,7 @@ def test_services_that_are_away_are_server_errors(serve_gateway: Serve) -> None:
         assert (error["type"], error["code"]) == ("server_error", "upstream_failed")
 
 
-def test_a_service_that_is_full_says_when_to_come_back(serve: Serve, voice: FakeVoice) -> None:
+def test_a_full_service_answers_with_retry_after(serve: Serve, voice: FakeVoice) -> None:
     at = serve()
     voice.gate.clear()
     body = HELLO | {"input": SENTENCES}
@@ -366,9 +366,9 @@ def test_a_service_that_is_full_says_when_to_come_back(serve: Serve, voice: Fake
     assert error_of(refused)["code"] == "busy"
 
 
-def test_nonsense_of_a_service_is_a_server_error(serve_gateway: Serve) -> None:
-    nonsense = misbehaving.respond("200 OK", b'{"voices": [], "models": []}')
-    with misbehaving.upstream(nonsense) as url:
+def test_a_protocol_error_of_a_service_is_a_server_error(serve_gateway: Serve) -> None:
+    empty = misbehaving.respond("200 OK", b'{"voices": [], "models": []}')
+    with misbehaving.upstream(empty) as url:
         at = serve_gateway(gateway_tts_url=url, gateway_asr_url=url)
         for answer in (
             httpx.get(f"{at.http}/v1/audio/voices"),

@@ -15,7 +15,7 @@ from tests.support.server import Served
 from tests.support.wire import close_of, closing_of, open_ws, read_utterance, speak, wait_for
 
 
-def test_frames_are_passed_on_as_they_are(serve: Serve, tts: Served) -> None:
+def test_frames_are_passed_on_unchanged(serve: Serve, tts: Served) -> None:
     at = serve()
     text = "First a sentence of many words. Then another one."
     with open_ws(f"{tts.ws}/ws/tts") as direct, open_ws(f"{at.ws}/ws/tts") as relayed:
@@ -24,7 +24,7 @@ def test_frames_are_passed_on_as_they_are(serve: Serve, tts: Served) -> None:
     assert got.closing == '{"type":"end"}'
 
 
-def test_the_handshake_says_what_audio_will_come(serve: Serve, tts: Served) -> None:
+def test_the_handshake_describes_the_audio(serve: Serve, tts: Served) -> None:
     at = serve()
     for where in (tts, at):
         with open_ws(f"{where.ws}/ws/tts") as ws:
@@ -90,7 +90,7 @@ def test_a_full_service_refuses_the_upgrade_through_the_gateway(
             assert read_utterance(ws).closing == '{"type":"end"}'
 
 
-def test_the_gateways_own_limit_refuses_the_upgrade_too(serve: Serve) -> None:
+def test_the_gateways_session_limit_refuses_the_upgrade(serve: Serve) -> None:
     at = serve(gateway_max_sessions=1)
     with open_ws(f"{at.ws}/ws/tts") as ws:
         with pytest.raises(InvalidStatus) as refusal, open_ws(f"{at.ws}/ws/tts"):
@@ -99,7 +99,7 @@ def test_the_gateways_own_limit_refuses_the_upgrade_too(serve: Serve) -> None:
         assert speak(ws, "Hello").closing == '{"type":"end"}'
 
 
-def test_a_client_that_leaves_stops_the_voice_behind(
+def test_a_client_that_disconnects_stops_the_synthesis(
     serve: Serve, voice: FakeVoice, tts: Served
 ) -> None:
     at = serve()
@@ -123,16 +123,14 @@ def test_an_idle_session_of_the_service_ends_with_its_code_and_reason(
         assert close_of(ws) == (1001, "idle for 0.1 s")
 
 
-def test_a_quiet_session_is_kept_while_the_service_lives(serve: Serve) -> None:
+def test_a_quiet_session_stays_open_while_the_service_lives(serve: Serve) -> None:
     at = serve(gateway_stall_timeout_s=0.3)
     with open_ws(f"{at.ws}/ws/tts") as ws:
         time.sleep(1.2)
         assert speak(ws, "Hello").closing == '{"type":"end"}'
 
 
-def test_a_reader_that_sleeps_is_waited_for_and_then_served(
-    serve: Serve, voice: FakeVoice, tts: Served
-) -> None:
+def test_a_slow_reader_is_waited_for(serve: Serve, voice: FakeVoice, tts: Served) -> None:
     at = serve(gateway_stall_timeout_s=0.3)
     with open_ws(f"{at.ws}/ws/tts", max_queue=1) as ws:
         ws.send(json.dumps({"text": "A sentence of words. " * 230}))
@@ -141,7 +139,9 @@ def test_a_reader_that_sleeps_is_waited_for_and_then_served(
         assert read_utterance(ws).closing == '{"type":"end"}'
 
 
-def test_a_reader_that_takes_nothing_is_given_up(serve: Serve, voice: FakeVoice) -> None:
+def test_a_client_that_reads_nothing_is_dropped_after_the_idle_time(
+    serve: Serve, voice: FakeVoice
+) -> None:
     at = serve(idle_timeout_s=0.3)
     with open_ws(f"{at.ws}/ws/tts", max_queue=1) as ws:
         for _ in range(40):
@@ -151,7 +151,7 @@ def test_a_reader_that_takes_nothing_is_given_up(serve: Serve, voice: FakeVoice)
     wait_for(lambda: voice.open_generators == 0)
 
 
-def test_an_utterance_under_way_is_finished_when_the_gateway_leaves(
+def test_an_utterance_in_flight_is_finished_when_the_gateway_drains(
     serve: Serve, voice: FakeVoice
 ) -> None:
     at = serve()

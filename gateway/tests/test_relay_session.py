@@ -15,7 +15,7 @@ from tests.support.wire import close_of, closing_of, open_session, open_ws, wait
 TEXT = "First a sentence of many words. Then another one."
 
 
-def test_a_session_is_the_same_straight_and_through_the_gateway(serve: Serve, tts: Served) -> None:
+def test_a_session_is_the_same_directly_and_through_the_gateway(serve: Serve, tts: Served) -> None:
     at = serve()
     heard = []
     for where in (tts, at):
@@ -36,13 +36,13 @@ def test_a_session_is_the_same_straight_and_through_the_gateway(serve: Serve, tt
     wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
-def test_one_request_id_names_the_session_everywhere(serve: Serve) -> None:
+def test_the_session_has_one_request_id_in_every_message(serve: Serve) -> None:
     with open_ws(f"{serve().ws}/ws/tts", additional_headers={"X-Request-ID": "r7"}) as ws:
         ws.send('{"type": "start"}')
         assert json.loads(ws.recv(10))["request_id"] == "r7"
 
 
-def test_cancel_reaches_the_voice(serve: Serve, voice: FakeVoice) -> None:
+def test_cancel_stops_the_synthesis(serve: Serve, voice: FakeVoice) -> None:
     with open_session(serve().ws) as session:
         session.send("speak", "u1", text="A sentence of words. " * 200)
         session.read_until("begin")
@@ -59,7 +59,7 @@ def test_cancel_reaches_the_voice(serve: Serve, voice: FakeVoice) -> None:
         (json.dumps({"type": "text", "id": "u1", "text": "a" * 70_000}), 1009, None),
     ],
 )
-def test_what_ends_a_session_ends_it_through_the_gateway(
+def test_errors_that_end_a_session_end_it_through_the_gateway(
     serve: Serve, frame: str, close_code: int, code: str | None
 ) -> None:
     with open_session(serve().ws) as session:
@@ -71,14 +71,14 @@ def test_what_ends_a_session_ends_it_through_the_gateway(
         assert (message["code"], message["fatal"], closed_with) == (code, True, close_code)
 
 
-def test_a_refused_start_is_fatal_through_the_gateway(serve: Serve) -> None:
+def test_a_refused_start_is_fatal(serve: Serve) -> None:
     with open_ws(f"{serve().ws}/ws/tts") as ws:
         ws.send('{"type": "start", "encoding": "opus"}')
         message, closed_with = closing_of(ws)
     assert (message["code"], closed_with) == ("bad_request", 1003)
 
 
-def test_errors_and_pings_are_relayed_and_are_no_work(serve: Serve) -> None:
+def test_errors_and_pings_are_relayed_without_counting_as_work(serve: Serve) -> None:
     at = serve()
     with open_session(at.ws) as session:
         session.send("sing")
@@ -88,7 +88,7 @@ def test_errors_and_pings_are_relayed_and_are_no_work(serve: Serve) -> None:
         assert at.app.state.lifecycle.in_flight == 0
 
 
-def test_a_quiet_session_is_kept_and_an_idle_one_ends_as_the_service_says(
+def test_a_quiet_session_stays_open_and_an_idle_one_is_closed_by_the_service(
     serve: Serve, tts: Served
 ) -> None:
     at = serve(gateway_stall_timeout_s=0.3)
@@ -115,7 +115,9 @@ def test_the_goaway_of_the_service_and_its_close_are_relayed(
         assert close_of(session.ws) == (1001, "shutting down")
 
 
-def test_a_leaving_gateway_says_so_and_lets_the_utterance_finish(serve: Serve, tts: Served) -> None:
+def test_a_draining_gateway_sends_goaway_and_lets_the_utterance_finish(
+    serve: Serve, tts: Served
+) -> None:
     at = serve()
     with open_session(at.ws) as speaking, open_session(at.ws) as idle:
         speaking.send("text", "u1", text="Hello ")
@@ -135,7 +137,7 @@ def test_a_leaving_gateway_says_so_and_lets_the_utterance_finish(serve: Serve, t
     wait_for(lambda: tts.app.state.lifecycle.in_flight == 0)
 
 
-def test_a_client_that_leaves_stops_the_voice_behind(
+def test_a_client_that_disconnects_stops_the_synthesis(
     serve: Serve, voice: FakeVoice, tts: Served
 ) -> None:
     at = serve()

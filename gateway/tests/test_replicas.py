@@ -60,22 +60,22 @@ def world() -> World:
     return world
 
 
-def test_the_one_with_least_to_do_comes_first(world: World) -> None:
+def test_the_replica_with_the_least_load_comes_first(world: World) -> None:
     world["a"].in_flight, world["b"].in_flight, world["c"].in_flight = 2, 0, 1
     assert world.order() == ["b", "c", "a"]
 
 
-def test_equals_take_turns(world: World) -> None:
+def test_replicas_of_equal_load_are_chosen_at_random(world: World) -> None:
     assert {world.order()[0] for _ in range(200)} == {"a", "b", "c"}
 
 
-def test_in_use_is_counted_until_it_ends(world: World) -> None:
+def test_requests_in_flight_are_counted_until_they_end(world: World) -> None:
     with world["a"].in_use(), world["a"].in_use():
         assert world["a"].in_flight == 2
     assert world["a"].in_flight == 0
 
 
-def test_a_full_one_is_asked_last_and_for_a_while_only(world: World) -> None:
+def test_a_full_replica_comes_last_for_a_while(world: World) -> None:
     world.replicas.mark_full(world["a"], for_s=5)
     world["b"].in_flight = world["c"].in_flight = 7
     assert world.order()[-1] == "a"
@@ -83,7 +83,7 @@ def test_a_full_one_is_asked_last_and_for_a_while_only(world: World) -> None:
     assert world.order()[0] == "a"
 
 
-def test_one_that_failed_is_out_until_it_says_that_it_is_ready(world: World) -> None:
+def test_a_replica_that_failed_is_out_until_a_probe_finds_it_ready(world: World) -> None:
     world.replicas.eject(world["a"], "unreachable")
     assert sorted(world.order()) == ["b", "c"]
     world.states["a"] = "unreachable"
@@ -94,7 +94,7 @@ def test_one_that_failed_is_out_until_it_says_that_it_is_ready(world: World) -> 
     assert sorted(world.order()) == ["a", "b", "c"]
 
 
-def test_a_failure_outweighs_an_answer_that_was_asked_for_before_it(world: World) -> None:
+def test_a_failure_outweighs_a_probe_that_began_before_it(world: World) -> None:
     def fail() -> None:
         world.now += 1
         world.replicas.eject(world["a"], "unreachable")
@@ -104,7 +104,7 @@ def test_a_failure_outweighs_an_answer_that_was_asked_for_before_it(world: World
     assert "a" not in world.order()
 
 
-def test_one_that_is_out_since_the_first_was_asked_is_not_asked(world: World) -> None:
+def test_a_replica_ejected_during_the_first_attempt_is_not_tried(world: World) -> None:
     order = world.replicas.in_order()
     first = next(order).host
     second, third = (host for host in "abc" if host != first)
@@ -112,14 +112,14 @@ def test_one_that_is_out_since_the_first_was_asked_is_not_asked(world: World) ->
     assert [replica.host for replica in order] == [third]
 
 
-def test_if_none_is_ready_the_one_that_failed_longest_ago_is_tried(world: World) -> None:
+def test_if_none_is_ready_the_replica_that_failed_longest_ago_is_tried(world: World) -> None:
     for host in ("b", "a", "c"):
         world.now += 1
         world.replicas.eject(world[host], "unreachable")
     assert world.order() == ["b"]
 
 
-def test_a_name_without_addresses_gives_nobody() -> None:
+def test_a_name_without_addresses_has_no_replicas() -> None:
     world = World()
     world.look()
     assert world.order() == []
@@ -137,7 +137,7 @@ def test_replicas_come_and_go_with_their_addresses(world: World) -> None:
     assert world.order() == ["d", "b"]
 
 
-def test_a_resolver_that_fails_takes_nobody_away(world: World) -> None:
+def test_a_resolver_that_fails_removes_no_replica(world: World) -> None:
     world.resolver_works = False
     world.look()
     assert sorted(world.order()) == ["a", "b", "c"]
@@ -152,7 +152,7 @@ def test_a_resolver_that_fails_takes_nobody_away(world: World) -> None:
         (["unreachable", "unreachable", "nonsense"], "unreachable"),
     ],
 )
-def test_the_service_is_as_its_most_hopeful_replica(
+def test_the_state_of_a_service_is_that_of_its_most_available_replica(
     world: World, states: list[str], state: str
 ) -> None:
     world.states = dict(zip("abc", states, strict=True))
@@ -161,7 +161,7 @@ def test_the_service_is_as_its_most_hopeful_replica(
     assert sum(world.replicas.count().values()) == 3
 
 
-def test_looking_goes_on_while_it_is_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replicas_are_refreshed_periodically(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.app.upstreams.replicas.PROBE_EVERY_S", 0.01)
 
     async def watch() -> None:

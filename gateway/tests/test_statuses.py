@@ -153,10 +153,10 @@ def gateways() -> Iterator[dict[str, str]]:
         }
 
 
-def test_the_table_has_what_the_document_has(gateways: dict[str, str]) -> None:
+def test_the_table_covers_the_openapi_document(gateways: dict[str, str]) -> None:
     assert set(rows(TABLE)) == documented(gateways["sound"])
 
 
 @pytest.mark.parametrize(("route", "status"), rows(TABLE))
-def test_a_documented_status_comes(gateways: dict[str, str], route: str, status: int) -> None:
+def test_each_documented_status_occurs(gateways: dict[str, str], route: str, status: int) -> None:
     provoke(TABLE, route, status, gateways[TABLE[route][status].to])

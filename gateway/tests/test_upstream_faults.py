@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 
 from gateway.tests import misbehaving
 from gateway.tests.conftest import Serve
-from gateway.tests.misbehaving import Answer, closed_port, cut, stall, upstream
+from gateway.tests.misbehaving import Answer, closed_port, cut, error_of, stall, upstream
 from tests.support.server import Served
 from tests.support.wire import close_of, open_ws, read_utterance
 
@@ -33,15 +33,21 @@ def post(at: Served, path: str) -> httpx.Response:
     return httpx.post(f"{at.http}{path}", content=REQUESTS[path])
 
 
-def error_of(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["error"]["code"]
-
-
 @pytest.mark.parametrize("path", REQUESTS)
 def test_a_service_that_is_away_is_502(serve_gateway: Serve, path: str) -> None:
     url = closed_port()
     at = serve_gateway(gateway_tts_url=url, gateway_asr_url=url, **TIMEOUTS)
     assert error_of(post(at, path)) == (502, "upstream_failed")
+
+
+@pytest.mark.parametrize("path", ["/api/voices", "/api/models"])
+@pytest.mark.parametrize("answer", [b"<html>", b'{"voices": [{}], "models": [{}]}'])
+def test_a_list_that_does_not_fit_the_protocol_is_502(
+    serve_gateway: Serve, path: str, answer: bytes
+) -> None:
+    with upstream(misbehaving.respond("200 OK", answer)) as url:
+        at = serve_gateway(gateway_tts_url=url, gateway_asr_url=url, **TIMEOUTS)
+        assert error_of(httpx.get(f"{at.http}{path}")) == (502, "upstream_failed")
 
 
 @pytest.mark.parametrize("path", REQUESTS)
@@ -54,7 +60,7 @@ def test_a_service_that_hangs_is_504_within_the_timeout(serve_gateway: Serve, pa
 
 
 @pytest.mark.parametrize("path", REQUESTS)
-def test_a_service_that_cuts_its_answer_is_502(serve_gateway: Serve, path: str) -> None:
+def test_a_service_that_closes_without_an_answer_is_502(serve_gateway: Serve, path: str) -> None:
     def no_answer(connection: socket.socket, head: bytes) -> None:
         pass
 
@@ -64,7 +70,7 @@ def test_a_service_that_cuts_its_answer_is_502(serve_gateway: Serve, path: str) 
 
 
 @pytest.mark.parametrize("body", [b"", b"not json", b"[]", b'{"text": 5}', b'{"text": "a"}'])
-def test_an_answer_that_is_no_transcript_is_502(serve_gateway: Serve, body: bytes) -> None:
+def test_an_answer_other_than_a_transcript_is_502(serve_gateway: Serve, body: bytes) -> None:
     with upstream(misbehaving.respond("200 OK", body)) as url:
         at = serve_gateway(gateway_asr_url=url, **TIMEOUTS)
         assert error_of(post(at, "/api/echo-bytes")) == (502, "upstream_failed")
@@ -72,14 +78,14 @@ def test_an_answer_that_is_no_transcript_is_502(serve_gateway: Serve, body: byte
 
 
 @pytest.mark.parametrize("path", REQUESTS)
-def test_a_refusal_that_is_not_in_our_shape_is_502(serve_gateway: Serve, path: str) -> None:
+def test_an_error_that_is_not_in_our_shape_is_502(serve_gateway: Serve, path: str) -> None:
     with upstream(misbehaving.respond("500 Oops", b"<html>")) as url:
         at = serve_gateway(gateway_tts_url=url, gateway_asr_url=url, **TIMEOUTS)
         assert error_of(post(at, path)) == (502, "upstream_failed")
 
 
 @pytest.mark.parametrize("ending", [cut, stall])
-def test_a_stream_that_breaks_off_behind_breaks_off_in_front(
+def test_a_stream_that_ends_early_is_aborted_for_the_client_too(
     serve_gateway: Serve, ending: object
 ) -> None:
     with upstream(misbehaving.stream_then(ending)) as url:  # type: ignore[arg-type]
@@ -99,7 +105,7 @@ def test_a_stream_that_breaks_off_behind_breaks_off_in_front(
         (misbehaving.hang, 504, "upstream_timeout"),
     ],
 )
-def test_a_websocket_that_cannot_be_opened_behind_is_refused_in_front(
+def test_a_websocket_that_cannot_be_opened_refuses_the_upgrade(
     serve_gateway: Serve, answer: Answer, status: int, code: str
 ) -> None:
     with upstream(answer) as url:
@@ -107,7 +113,7 @@ def test_a_websocket_that_cannot_be_opened_behind_is_refused_in_front(
         assert refusal(at) == (status, code)
 
 
-def test_a_websocket_to_a_service_that_is_away_is_refused(serve_gateway: Serve) -> None:
+def test_a_websocket_to_a_service_that_is_away_refuses_the_upgrade(serve_gateway: Serve) -> None:
     at = serve_gateway(gateway_tts_url=closed_port(), **TIMEOUTS)
     assert refusal(at) == (502, "upstream_failed")
 
@@ -123,7 +129,7 @@ def refusal(at: Served) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("ending", "code"), [(cut, "upstream_failed"), (stall, "upstream_timeout")]
 )
-def test_a_websocket_that_dies_behind_gets_its_error_frame_and_1011(
+def test_a_service_that_dies_closes_the_clients_websocket_with_an_error_and_1011(
     serve_gateway: Serve, ending: object, code: str
 ) -> None:
     with upstream(misbehaving.websocket_then(ending)) as url:  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.service import new_http_client
 from gateway.tests import misbehaving
 from gateway.tests.conftest import Serve
+from gateway.tests.misbehaving import free_port
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeRecognizer, FakeVoice
 from tests.support.server import served
 from tests.support.wire import wait_for
@@ -43,12 +44,6 @@ from tts_service.app.settings import TtsSettings
 
 T = TypeVar("T")
 SECOND = bytes([0, 1]) * 16000
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +188,7 @@ def test_a_text_in_chunks_is_spoken_while_it_still_comes(port: int) -> None:
         (Transcribe(name="large"), "bad_request", "large"),
     ],
 )
-def test_what_cannot_be_done_is_an_error_and_the_connection_goes_on(
+def test_a_refused_request_is_an_error_and_the_connection_goes_on(
     port: int, asked: Any, code: str, named: str
 ) -> None:
     async def ask(client: AsyncTcpClient) -> None:
@@ -267,7 +262,7 @@ def one_second() -> list[Event]:
     return [AudioStart(**form).event(), chunk, AudioStop().event()]
 
 
-def test_unknown_events_are_passed_over(port: int) -> None:
+def test_unknown_events_are_ignored(port: int) -> None:
     async def ask(client: AsyncTcpClient) -> None:
         for kind in ("detect", "run-satellite", "audio-stop", "synthesize-chunk"):
             await client.write_event(Event(kind, {"text": "x"}))
@@ -289,7 +284,7 @@ def test_unknown_events_are_passed_over(port: int) -> None:
         b"x" * 200_000,
     ],
 )
-def test_what_is_no_wyoming_ends_the_connection(port: int, sent: bytes) -> None:
+def test_bytes_that_are_not_wyoming_end_the_connection(port: int, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(sent)
         # Reset, if there was something left that it has not read.
@@ -297,14 +292,14 @@ def test_what_is_no_wyoming_ends_the_connection(port: int, sent: bytes) -> None:
             assert client.recv(1) == b""
 
 
-def test_a_field_that_is_missing_is_named(port: int) -> None:
+def test_a_missing_field_is_named_in_the_error(port: int) -> None:
     async def ask(client: AsyncTcpClient) -> str:
         return (await error_after(client, Event("synthesize", {}))).text
 
     assert "text" in talk(port, ask)
 
 
-def test_a_client_that_leaves_stops_the_voice(port: int, voice: FakeVoice) -> None:
+def test_a_client_that_disconnects_stops_the_synthesis(port: int, voice: FakeVoice) -> None:
     async def leave(client: AsyncTcpClient) -> None:
         text = "A sentence of so many words that it is long. " * 40
         await client.write_event(Synthesize(text=text).event())

@@ -1,7 +1,7 @@
 """Errors under `/v1` have OpenAI's shape, whatever refused the request.
 
 Keys, quotas, routing, validation, a service behind: all of them answer in the fleet's own shape,
-and a middleware translates what leaves under `/v1`, once. The OpenAPI document says the same.
+and a middleware translates every answer under `/v1`, once. The OpenAPI document says the same.
 https://platform.openai.com/docs/guides/error-codes
 """
 

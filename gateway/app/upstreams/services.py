@@ -87,7 +87,7 @@ class Services:
         return await read_body(request, limit_bytes=limit, limit_in_words=f"{limit} bytes")
 
     async def transcript(self, request: Request, recording: Recording) -> httpx.Response:
-        """Have a recording recognized, unless the client leaves first; the answer is read."""
+        """Have a recording recognized, unless the client disconnects first; the answer is read."""
         asking = self.asr.post(
             recording.path,
             content=recording.body,

@@ -1,4 +1,4 @@
-"""`/ws/stt` through the gateway, in front of a service that hears numbers."""
+"""`/ws/stt` through the gateway, in front of a service that recognizes numbers."""
 
 from __future__ import annotations
 
@@ -11,26 +11,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from asr_service.app.main import build
-from asr_service.app.settings import AsrSettings
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import closing_frame, cut, text_frame, upstream, websocket_then
-from tests.support.fakes import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
-from tests.support.server import Served, served
+from tests.support.fakes import WordRecognizer, silence, spoken, text_of
+from tests.support.server import Served
 from tests.support.wire import close_of, open_ws, wait_for
-
-
-@pytest.fixture
-def recognizer(stack: ExitStack) -> WordRecognizer:
-    recognizer = WordRecognizer()
-    stack.callback(recognizer.gate.set)
-    return recognizer
-
-
-@pytest.fixture
-def asr(stack: ExitStack, recognizer: WordRecognizer) -> Served:
-    app = build(AsrSettings(asr_live_sessions=2), lambda: recognizer, LoudIsSpeech)
-    return stack.enter_context(served(app))
 
 
 def conversation(ws: ClientConnection, *parts: str | bytes) -> list[dict[str, Any]]:
@@ -46,9 +31,7 @@ def conversation(ws: ClientConnection, *parts: str | bytes) -> list[dict[str, An
     return messages
 
 
-def test_what_is_said_through_the_gateway_is_what_the_service_says(
-    serve: Serve, asr: Served
-) -> None:
+def test_a_stream_is_the_same_directly_and_through_the_gateway(serve: Serve, asr: Served) -> None:
     frames: list[str | bytes] = [
         '{"type": "start", "partials": false, "colour": "red"}',
         spoken(1, 2, 3)[:-1],
@@ -79,7 +62,7 @@ def test_a_full_service_refuses_the_upgrade_through_the_gateway(serve: Serve) ->
         assert json.loads(answer.body or b"")["error"]["code"] == "busy"
 
 
-def test_a_client_that_leaves_stops_the_recognition_behind(
+def test_a_client_that_disconnects_stops_the_recognition(
     serve: Serve, asr: Served, recognizer: WordRecognizer
 ) -> None:
     at = serve()
@@ -93,7 +76,7 @@ def test_a_client_that_leaves_stops_the_recognition_behind(
     wait_for(lambda: asr.app.state.lifecycle.in_flight == at.app.state.lifecycle.in_flight == 0)
 
 
-def test_a_session_is_under_way_until_its_end_also_after_an_error_that_is_not_fatal(
+def test_a_session_stays_in_flight_after_an_error_that_is_not_fatal(
     serve: Serve,
 ) -> None:
     at = serve()
@@ -112,9 +95,7 @@ def test_a_session_is_under_way_until_its_end_also_after_an_error_that_is_not_fa
     wait_for(lambda: lifecycle.in_flight == 0)
 
 
-def test_a_service_that_goes_away_is_told_as_upstream_failed(
-    serve: Serve, stack: ExitStack
-) -> None:
+def test_a_service_that_dies_is_upstream_failed(serve: Serve, stack: ExitStack) -> None:
     at = serve(gateway_asr_url=stack.enter_context(upstream(websocket_then(cut))))
     with open_ws(f"{at.ws}/ws/stt") as ws:
         ws.send('{"type": "start"}')
@@ -123,9 +104,7 @@ def test_a_service_that_goes_away_is_told_as_upstream_failed(
         assert close_of(ws) == (1011, "upstream_failed")
 
 
-def test_what_a_client_sends_after_the_end_does_not_make_it_a_failure(
-    serve: Serve, stack: ExitStack
-) -> None:
+def test_what_a_client_sends_after_the_end_is_not_a_failure(serve: Serve, stack: ExitStack) -> None:
     def close_once_asked(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(closing_frame(1000))

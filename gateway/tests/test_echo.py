@@ -1,4 +1,4 @@
-"""Segments as they are found: lines of them, and the echo that speaks them meanwhile."""
+"""Segments while they are found: as lines, and spoken by the echo with `overlap`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def stepwise() -> StepwiseRecognizer:
 
 @pytest.fixture
 def at(serve_gateway: Serve, stack: ExitStack, tts: Served, stepwise: StepwiseRecognizer) -> Served:
-    """A gateway whose recognizer hears one second after the other."""
+    """A gateway whose recognizer finds one segment after the other."""
     settings = AsrSettings(asr_workers=1, asr_max_batch=1, asr_queue=0)
     asr = stack.enter_context(served(build_asr(settings, lambda: stepwise)))
     return serve_gateway(gateway_tts_url=tts.http, gateway_asr_url=asr.http)
@@ -60,7 +60,9 @@ def spoken(*texts: str) -> bytes:
 FIRST, SECOND_TEXT = "Second 0.", "Second 1."
 
 
-def test_lines_are_passed_on_as_they_come(at: Served, stepwise: StepwiseRecognizer) -> None:
+def test_lines_of_segments_are_passed_on_as_they_come(
+    at: Served, stepwise: StepwiseRecognizer
+) -> None:
     stepwise.allow()
     with httpx.stream(
         "POST", f"{at.http}/api/stt/bytes", content=SECOND * 2, headers=LINES
@@ -73,7 +75,7 @@ def test_lines_are_passed_on_as_they_come(at: Served, stepwise: StepwiseRecogniz
         assert json.loads(next(lines))["type"] == "end"
 
 
-def test_lines_that_break_off_behind_break_off_in_front(
+def test_lines_that_end_early_are_aborted_for_the_client_too(
     at: Served, stepwise: StepwiseRecognizer
 ) -> None:
     stepwise.allow(2)
@@ -86,7 +88,7 @@ def test_lines_that_break_off_behind_break_off_in_front(
             next(lines)
 
 
-def test_the_echo_speaks_the_first_segment_before_the_second_is_heard(
+def test_the_first_segment_is_spoken_before_the_second_is_recognized(
     at: Served, stepwise: StepwiseRecognizer
 ) -> None:
     stepwise.allow()
@@ -104,7 +106,9 @@ def test_the_echo_speaks_the_first_segment_before_the_second_is_heard(
         assert b"".join(chunks) == spoken(SECOND_TEXT)
 
 
-def test_the_echo_is_one_stream_in_order(at: Served, stepwise: StepwiseRecognizer) -> None:
+def test_the_segments_are_spoken_in_order_in_one_stream(
+    at: Served, stepwise: StepwiseRecognizer
+) -> None:
     stepwise.allow(4)
     with echoing(at, SECOND + bytes(32000) + SECOND * 2, "fmt=wav&sr=16000") as answer:
         whole = answer.read()
@@ -113,7 +117,7 @@ def test_the_echo_is_one_stream_in_order(at: Served, stepwise: StepwiseRecognize
     assert whole[44:] == spoken(FIRST, "Second 2.", "Second 3.")
 
 
-def test_the_echo_answers_at_the_rate_it_was_asked_at(
+def test_the_echo_has_the_sample_rate_of_the_recording(
     at: Served, stepwise: StepwiseRecognizer
 ) -> None:
     stepwise.allow(1)
@@ -122,7 +126,9 @@ def test_the_echo_answers_at_the_rate_it_was_asked_at(
         assert len(answer.read()) == len(spoken(FIRST)) / 2
 
 
-def test_silence_is_said_so(at: Served, stepwise: StepwiseRecognizer, voice: FakeVoice) -> None:
+def test_silence_is_answered_by_an_empty_body_and_a_header(
+    at: Served, stepwise: StepwiseRecognizer, voice: FakeVoice
+) -> None:
     stepwise.allow(2)
     with echoing(at, bytes(64000)) as answer:
         assert (answer.status_code, answer.read()) == (200, b"")
@@ -130,7 +136,7 @@ def test_silence_is_said_so(at: Served, stepwise: StepwiseRecognizer, voice: Fak
     assert voice.steps == 0
 
 
-def test_what_cannot_be_spoken_is_left_out_unless_it_is_all(
+def test_segments_that_cannot_be_spoken_are_left_out_unless_none_can(
     at: Served, stepwise: StepwiseRecognizer
 ) -> None:
     stepwise.allow(2)
@@ -142,7 +148,7 @@ def test_what_cannot_be_spoken_is_left_out_unless_it_is_all(
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "empty_text")
 
 
-def test_recognition_that_fails_at_once_has_its_status(
+def test_recognition_that_fails_before_any_audio_has_its_status(
     at: Served, stepwise: StepwiseRecognizer
 ) -> None:
     stepwise.allow(1)
@@ -151,7 +157,7 @@ def test_recognition_that_fails_at_once_has_its_status(
         assert (answer.status_code, answer.json()["error"]["code"]) == (500, "recognition_failed")
 
 
-def assert_broken_off_after(answer: httpx.Response, audio: bytes) -> None:
+def assert_aborted_after(answer: httpx.Response, audio: bytes) -> None:
     assert answer.status_code == 200
     got: list[bytes] = []
     with pytest.raises(httpx.RemoteProtocolError):
@@ -159,16 +165,16 @@ def assert_broken_off_after(answer: httpx.Response, audio: bytes) -> None:
     assert b"".join(got) == audio
 
 
-def test_recognition_that_fails_later_breaks_the_echo_off(
+def test_recognition_that_fails_after_audio_aborts_the_echo(
     at: Served, stepwise: StepwiseRecognizer
 ) -> None:
     stepwise.allow(2)
     with echoing(at, SECOND + FAILS) as answer:
-        assert_broken_off_after(answer, spoken(FIRST))
+        assert_aborted_after(answer, spoken(FIRST))
     wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
-def test_a_voice_that_refuses_the_rest_breaks_the_echo_off(
+def test_speech_that_is_refused_after_audio_aborts_the_echo(
     at: Served, tts: Served, stepwise: StepwiseRecognizer
 ) -> None:
     stepwise.allow()
@@ -181,7 +187,7 @@ def test_a_voice_that_refuses_the_rest_breaks_the_echo_off(
             list(chunks)
 
 
-def test_a_voice_that_refuses_at_once_is_passed_on(
+def test_speech_that_is_refused_before_any_audio_has_its_status(
     at: Served, tts: Served, stepwise: StepwiseRecognizer
 ) -> None:
     tts.app.state.lifecycle.state = "draining"
@@ -191,7 +197,7 @@ def test_a_voice_that_refuses_at_once_is_passed_on(
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "draining")
 
 
-def test_a_client_that_leaves_frees_the_recognizer(
+def test_a_client_that_disconnects_frees_the_recognizer(
     at: Served, stepwise: StepwiseRecognizer, voice: FakeVoice
 ) -> None:
     stepwise.allow()
@@ -202,7 +208,7 @@ def test_a_client_that_leaves_frees_the_recognizer(
     wait_for(lambda: voice.open_generators == 0)
 
 
-def test_a_client_that_leaves_frees_the_voice(
+def test_a_client_that_disconnects_frees_the_voice(
     at: Served, tts: Served, stepwise: StepwiseRecognizer, voice: FakeVoice
 ) -> None:
     stepwise.allow(3)
@@ -216,7 +222,7 @@ def test_a_client_that_leaves_frees_the_voice(
     wait_for(lambda: voice.open_generators == 0)
 
 
-def test_a_client_that_leaves_before_the_first_segment_frees_the_recognizer(
+def test_a_client_that_disconnects_before_the_first_segment_frees_the_recognizer(
     at: Served, stepwise: StepwiseRecognizer
 ) -> None:
     url = f"{at.http}/api/echo-bytes?overlap=true"
@@ -226,7 +232,7 @@ def test_a_client_that_leaves_before_the_first_segment_frees_the_recognizer(
     wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
-def test_a_recognizer_that_dies_is_named(serve_gateway: Serve, tts: Served) -> None:
+def test_a_recognizer_that_dies_is_named_in_the_error(serve_gateway: Serve, tts: Served) -> None:
     with upstream(misbehaving.stream_then(cut)) as url:
         at = serve_gateway(gateway_tts_url=tts.http, gateway_asr_url=url)
         with echoing(at, SECOND) as answer:
@@ -249,7 +255,7 @@ def texts_of(*chunks: bytes) -> list[str]:
     return asyncio.run(texts())
 
 
-def test_lines_are_put_together_wherever_they_were_cut() -> None:
+def test_lines_are_joined_wherever_chunks_were_cut() -> None:
     whole = SEGMENT * 2 + END
     for place in range(1, len(whole), 5):
         assert texts_of(whole[:place], whole[place:]) == ["Hi.", "Hi."]
@@ -268,6 +274,6 @@ def test_lines_are_put_together_wherever_they_were_cut() -> None:
         [b"x" * (MAX_LINE_BYTES + 1)],
     ],
 )
-def test_what_is_no_whole_stream_of_segments_is_refused(chunks: list[bytes]) -> None:
+def test_an_incomplete_or_malformed_stream_of_segments_is_an_error(chunks: list[bytes]) -> None:
     with pytest.raises(UpstreamFailed, match="not of the protocol"):
         texts_of(*chunks)

@@ -37,19 +37,6 @@ Frame = dict[str, Any] | bytes
 PAUSE = silence(700)
 
 
-@pytest.fixture
-def recognizer(stack: ExitStack) -> WordRecognizer:
-    recognizer = WordRecognizer()
-    stack.callback(recognizer.gate.set)
-    return recognizer
-
-
-@pytest.fixture
-def asr(stack: ExitStack, recognizer: WordRecognizer) -> Served:
-    settings = AsrSettings(asr_live_sessions=2)
-    return stack.enter_context(served(build(settings, lambda: recognizer, LoudIsSpeech)))
-
-
 class Loop:
     """An open voice loop; what was read is kept."""
 
@@ -90,7 +77,7 @@ def open_loop(at: Served, **start: Any) -> Iterator[Loop]:
         yield loop
 
 
-def test_what_is_said_comes_back_in_the_voice(serve: Serve) -> None:
+def test_recognized_speech_is_spoken(serve: Serve) -> None:
     with open_loop(serve(), timestamps="sentence", colour="red") as loop:
         ready = loop.read()
         assert isinstance(ready, dict)
@@ -127,7 +114,7 @@ def speak_long(loop: Loop, voice: FakeVoice) -> dict[str, Any]:
     return loop.read_until("begin")
 
 
-def test_speech_that_starts_while_the_voice_speaks_cancels_it(
+def test_speech_of_the_client_cancels_the_synthesis_in_flight(
     serve: Serve, voice: FakeVoice
 ) -> None:
     with open_loop(serve()) as loop:
@@ -145,7 +132,7 @@ def test_speech_that_starts_while_the_voice_speaks_cancels_it(
         assert len(audio) == 2 * SAMPLES_PER_CHARACTER * len(text_of(7)), "and nothing of before"
 
 
-def test_the_client_may_silence_the_voice_itself(serve: Serve, voice: FakeVoice) -> None:
+def test_the_client_can_cancel_the_synthesis(serve: Serve, voice: FakeVoice) -> None:
     with open_loop(serve()) as loop:
         loop.send("cancel")
         speak_long(loop, voice)
@@ -154,7 +141,7 @@ def test_the_client_may_silence_the_voice_itself(serve: Serve, voice: FakeVoice)
         voice.gate.set()
 
 
-def test_what_is_final_for_its_length_is_said_with_what_follows(
+def test_a_final_of_the_maximum_length_is_spoken_with_what_follows(
     serve_gateway: Serve, tts: Served, recognizer: WordRecognizer, stack: ExitStack
 ) -> None:
     settings = AsrSettings(asr_live_max_utterance_s=10)
@@ -174,14 +161,14 @@ def test_what_is_final_for_its_length_is_said_with_what_follows(
 @pytest.mark.parametrize(
     ("first", "close_code"),
     [
-        ("nonsense", 1007),
+        ("not json", 1007),
         (b"\1\0", 1003),
         ('{"type": "finish"}', 1003),
         ('{"type": "start", "speed": 9}', 1003),
         ('{"type": "start", "language": "tlh"}', 1003),
     ],
 )
-def test_what_cannot_be_begun_is_told_with_its_reason(
+def test_a_start_that_does_not_fit_is_refused_with_its_reason(
     serve: Serve, first: str | bytes, close_code: int
 ) -> None:
     with open_ws(f"{serve().ws}/ws/echo") as ws:
@@ -190,19 +177,19 @@ def test_what_cannot_be_begun_is_told_with_its_reason(
     assert (message["code"], closed_with) == ("bad_request", close_code)
 
 
-def test_one_request_id_names_all_of_it(serve: Serve) -> None:
+def test_the_loop_has_one_request_id_in_every_message(serve: Serve) -> None:
     with open_loop(serve(), request_id="r7") as loop:
         ready = loop.read()
         assert isinstance(ready, dict)
         assert ready["request_id"] == "r7"
         loop.send("dance")
         assert loop.read_until("error")["request_id"] == "r7"
-        loop.ws.send("nonsense")
+        loop.ws.send("not json")
         message, closed_with = closing_of(loop.ws)
     assert (message["request_id"], message["fatal"], closed_with) == ("r7", True, 1007)
 
 
-def test_a_message_that_is_none_does_not_end_it(serve: Serve) -> None:
+def test_an_unknown_message_does_not_end_the_loop(serve: Serve) -> None:
     with open_loop(serve()) as loop:
         loop.send("dance")
         error = loop.read_until("error")
@@ -211,7 +198,7 @@ def test_a_message_that_is_none_does_not_end_it(serve: Serve) -> None:
         assert loop.read_until("transcript")["text"] == ""
 
 
-def test_text_that_cannot_be_said_does_not_end_it(serve: Serve, tts: Served) -> None:
+def test_text_that_cannot_be_spoken_does_not_end_the_loop(serve: Serve, tts: Served) -> None:
     object.__setattr__(tts.app.state.settings, "tts_max_text_chars", 5)
     with open_loop(serve()) as loop:
         loop.speak(spoken(1, 2, 3) + PAUSE)
@@ -237,7 +224,7 @@ def test_a_full_service_and_one_that_is_away_refuse_the_upgrade(
         assert refusal.value.response.status_code == 502
 
 
-def test_a_client_that_leaves_leaves_nothing_behind(
+def test_a_client_that_disconnects_leaves_nothing_running(
     serve: Serve, voice: FakeVoice, asr: Served, tts: Served
 ) -> None:
     at = serve()
@@ -252,7 +239,7 @@ def test_a_client_that_leaves_leaves_nothing_behind(
 
 @pytest.mark.parametrize("service", ["gateway_tts_url", "gateway_asr_url"])
 @pytest.mark.parametrize("ending", [cut, stall])
-def test_an_upstream_that_talks_nonsense_is_told_as_failed(
+def test_a_protocol_error_of_a_service_is_upstream_failed(
     serve: Serve, stack: ExitStack, service: str, ending: Any
 ) -> None:
     at = serve(**{service: stack.enter_context(upstream(websocket_then(ending)))})
@@ -262,7 +249,7 @@ def test_an_upstream_that_talks_nonsense_is_told_as_failed(
     wait_for(lambda: at.app.state.lifecycle.in_flight == 0)
 
 
-def test_a_leaving_gateway_hears_and_says_what_was_said(serve: Serve, tts: Served) -> None:
+def test_a_draining_gateway_recognizes_and_speaks_what_was_said(serve: Serve, tts: Served) -> None:
     at = serve()
     with open_loop(at) as loop:
         loop.speak(spoken(1, 2))
@@ -274,7 +261,9 @@ def test_a_leaving_gateway_hears_and_says_what_was_said(serve: Serve, tts: Serve
         assert close_of(loop.ws) == (1001, "shutting down")
 
 
-def test_a_voice_that_leaves_ends_the_loop_with_what_was_heard(serve: Serve, tts: Served) -> None:
+def test_a_draining_tts_service_ends_the_loop_with_what_was_recognized(
+    serve: Serve, tts: Served
+) -> None:
     with open_loop(serve()) as loop:
         loop.speak(spoken(1, 2))
         loop.read_until("speech_start")
@@ -286,16 +275,14 @@ def test_a_voice_that_leaves_ends_the_loop_with_what_was_heard(serve: Serve, tts
         assert close_of(loop.ws) == (1001, "shutting down")
 
 
-def test_a_loop_in_which_nothing_is_said_ends_as_the_recognizer_says(
-    serve: Serve, asr: Served
-) -> None:
+def test_an_idle_loop_is_closed_as_recognition_closes(serve: Serve, asr: Served) -> None:
     object.__setattr__(asr.app.state.settings, "idle_timeout_s", 0.2)
     with open_loop(serve()) as loop:
         assert loop.read_until("transcript")["text"] == ""
         assert close_of(loop.ws) == (1001, "idle for 0.2 s")
 
 
-def test_a_voice_that_has_long_nothing_to_say_is_kept(serve: Serve, tts: Served) -> None:
+def test_the_session_of_speech_is_kept_alive(serve: Serve, tts: Served) -> None:
     object.__setattr__(tts.app.state.settings, "idle_timeout_s", 0.3)
     with open_loop(serve()) as loop:
         loop.read_until("ready")
@@ -304,7 +291,7 @@ def test_a_voice_that_has_long_nothing_to_say_is_kept(serve: Serve, tts: Served)
         assert loop.read_until("end")["reason"] == "done"
 
 
-def test_the_client_library_hears_both(serve: Serve) -> None:
+def test_the_client_library_gets_events_and_audio(serve: Serve) -> None:
     at = serve()
     events: list[BaseModel] = []
     audio = b""

@@ -25,7 +25,7 @@ FLAC = tone_file("flac")
 
 @pytest.mark.parametrize("name", ["json", "verbose_json", "text", "srt", "vtt"])
 @pytest.mark.parametrize("path", ["/api/stt/bytes", "/api/stt/file"])
-def test_every_format_is_passed_on_as_it_is(
+def test_every_format_is_passed_on_unchanged(
     serve: Serve, asr: Served, name: str, path: str
 ) -> None:
     at = serve()
@@ -37,7 +37,7 @@ def test_every_format_is_passed_on_as_it_is(
     assert relayed.headers["Content-Type"] == direct.headers["Content-Type"]
 
 
-def test_a_form_is_passed_on_as_it_is(serve: Serve, recognizer: FakeRecognizer) -> None:
+def test_a_form_is_passed_on_unchanged(serve: Serve, recognizer: FakeRecognizer) -> None:
     at = serve()
     form: dict[str, Any] = {"files": {"file": ("a.flac", FLAC)}, "data": {"format": "text"}}
     answer = httpx.post(f"{at.http}/api/stt/file?prompt=Ada&words=no", **form)
@@ -52,7 +52,7 @@ def test_a_warning_is_passed_on(serve: Serve) -> None:
     assert answer.json()["warning"] == answer.headers["X-Warning"]
 
 
-def test_options_reach_the_recognizer_and_its_own_defaults_stay(
+def test_options_reach_the_recognizer_and_its_defaults_apply_to_the_rest(
     serve: Serve, recognizer: FakeRecognizer
 ) -> None:
     at = serve()
@@ -90,7 +90,7 @@ def test_a_refusal_is_passed_on(
     assert relayed.json() == direct.json()
 
 
-def test_the_gateway_takes_whatever_the_recognizer_takes() -> None:
+def test_the_gateways_body_limit_is_no_lower_than_the_recognizers() -> None:
     asr, gateway = AsrSettings(), GatewaySettings()
     assert gateway.gateway_max_body_bytes >= asr.asr_max_body_bytes
 
@@ -103,7 +103,7 @@ def test_the_gateway_takes_whatever_the_recognizer_takes() -> None:
         (b'{"text": "Hello", "segments": []}', "text/html"),
     ],
 )
-def test_an_answer_that_is_no_transcript_is_502(
+def test_an_answer_other_than_a_transcript_is_502(
     serve_gateway: Serve, body: bytes, media_type: str
 ) -> None:
     answer = misbehaving.respond("200 OK", body, f"Content-Type: {media_type}")

@@ -1,4 +1,4 @@
-"""`/ws/echo` in front of a service that takes everything and says nothing any more."""
+"""`/ws/echo` in front of a service that takes everything and answers nothing."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from common.protocol.live import ListenLimits, ListenReady
 from common.protocol.messages import SessionAudio
 from common.protocol.session import Audio, Limits, Ready
 from gateway.tests.conftest import Serve
+from gateway.tests.live.test_voice_loop import open_loop
 from gateway.tests.misbehaving import hang, ready_but, stall, text_frame, upstream, websocket_then
-from gateway.tests.test_voice_loop import open_loop
 from tests.support.fakes import spoken
 from tests.support.server import Served
 from tests.support.wire import close_of, open_ws, wait_for
@@ -33,7 +33,7 @@ be busy."""
 LONG = {"gateway_stall_timeout_s": 60, "gateway_recognition_timeout_s": 60}
 SOON_S = 5.0
 
-EARS_ARE_READY = ListenReady(
+RECOGNITION_IS_READY = ListenReady(
     session_id="s1",
     request_id="r1",
     model="hung",
@@ -47,7 +47,7 @@ EARS_ARE_READY = ListenReady(
     ),
     ignored=[],
 )
-VOICE_IS_READY = Ready(
+SPEECH_IS_READY = Ready(
     session_id="s1",
     request_id="r1",
     model="hung",
@@ -62,10 +62,10 @@ VOICE_IS_READY = Ready(
     ),
 )
 HUNG = {
-    "the ears, at once": ("gateway_asr_url", b""),
-    "the ears, once ready": ("gateway_asr_url", text_frame(EARS_ARE_READY.frame())),
-    "the voice, at once": ("gateway_tts_url", b""),
-    "the voice, once ready": ("gateway_tts_url", text_frame(VOICE_IS_READY.frame())),
+    "recognition, at once": ("gateway_asr_url", b""),
+    "recognition, once ready": ("gateway_asr_url", text_frame(RECOGNITION_IS_READY.frame())),
+    "speech, at once": ("gateway_tts_url", b""),
+    "speech, once ready": ("gateway_tts_url", text_frame(SPEECH_IS_READY.frame())),
 }
 
 
@@ -83,7 +83,7 @@ def tasks_of(at: Served) -> int:
     return len(asyncio.all_tasks(at.loop))
 
 
-def assert_nothing_is_left(at: Served, *others: Served, tasks: int) -> None:
+def assert_nothing_is_running(at: Served, *others: Served, tasks: int) -> None:
     apps = [served_.app for served_ in (at, *others)]
     wait_for(lambda: all(app.state.lifecycle.in_flight == 0 for app in apps), SOON_S)
     wait_for(lambda: tasks_of(at) <= tasks, SOON_S)
@@ -100,7 +100,7 @@ def is_accepted(url: str) -> bool:
 
 
 @pytest.mark.parametrize("service", ["gateway_asr_url", "gateway_tts_url"])
-def test_a_service_that_does_not_take_the_socket_refuses_the_upgrade(
+def test_a_service_that_accepts_no_websocket_refuses_the_upgrade(
     serve: Serve, stack: ExitStack, service: str
 ) -> None:
     at = serve(**SHORT, **{service: stack.enter_context(upstream(ready_but(hang)))})
@@ -125,10 +125,10 @@ def test_a_service_that_hangs_ends_the_loop_in_time(
         assert (error["code"], error["fatal"]) == ("upstream_timeout", True)
         assert close_of(loop.ws)[0] == 1011
     assert time.monotonic() - began < WITHIN_S
-    assert_nothing_is_left(at, asr, tts, tasks=tasks)
+    assert_nothing_is_running(at, asr, tts, tasks=tasks)
 
 
-def test_a_client_that_vanishes_meanwhile_leaves_nothing_behind(
+def test_a_client_that_disconnects_meanwhile_leaves_nothing_running(
     serve: Serve, hung: dict[str, Any], asr: Served, tts: Served
 ) -> None:
     at = serve(gateway_max_sessions=1, **LONG, **hung)
@@ -137,4 +137,4 @@ def test_a_client_that_vanishes_meanwhile_leaves_nothing_behind(
         loop.speak(spoken(1, 2, 3))
         wait_for(lambda: at.app.state.lifecycle.in_flight == 1)
         loop.ws.socket.shutdown(socket.SHUT_RDWR)
-        assert_nothing_is_left(at, asr, tts, tasks=tasks)
+        assert_nothing_is_running(at, asr, tts, tasks=tasks)
