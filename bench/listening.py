@@ -32,7 +32,7 @@ from asr_service.app.engine import RecognitionOptions
 from asr_service.app.whisper import WhisperEngine, resolve
 from bench.speech_set import Clip, held_out, joined, load, word_error_rate
 from bench.support import machine, median, percentile, say, table
-from common.audio.samples import decode_s16le
+from common.audio.encoding import decode_s16le
 from deploy.local import LocalFleet
 
 PARTS = ("latency", "burst", "words", "echo", "memory")

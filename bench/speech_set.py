@@ -35,7 +35,8 @@ import jiwer
 import numpy as np
 
 from bench.support import say
-from common.audio.samples import Samples, encode_s16le
+from common.audio.encoding import encode_s16le
+from common.audio.samples import Samples
 from deploy.local.words import words
 
 PACKAGES = ("asterisk-core-sounds-en-g722", "asterisk-core-sounds-en", "pocketsphinx-testdata")

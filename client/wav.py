@@ -16,13 +16,14 @@ import soundfile
 from typing_extensions import Self
 
 from client.errors import BadInput, ClientError, Interrupted
+from common.audio.encoding import encode_s16le
 from common.audio.pcm import (
     BYTES_PER_SAMPLE,
     MAX_SAMPLE_RATE_HZ,
     MIN_SAMPLE_RATE_HZ,
     wav_header,
 )
-from common.audio.samples import encode_s16le, resample
+from common.audio.samples import resample
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from av.audio.frame import AudioFrame
 from av.container import InputContainer
 
 from asr_service.app.engine import SAMPLE_RATE_HZ, RecognitionCancelled
-from common.audio.g711 import decode_g711
-from common.audio.pcm import PcmFormat
-from common.audio.samples import Samples, StreamResampler, decode_s16le, resample
+from common.audio.encoding import decode
+from common.audio.pcm import AudioFormat
+from common.audio.samples import Samples, StreamResampler, resample
 from common.errors import TooLarge, UndecodableAudio
 
 CONTAINERS = "wav,w64,aiff,au,caf,mp3,aac,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,amr"
@@ -70,16 +70,12 @@ class Recording(ABC):
 class RawPcm(Recording):
     """A recording of one or more whole frames of interleaved samples."""
 
-    def __init__(self, body: bytes | bytearray, pcm: PcmFormat) -> None:
+    def __init__(self, body: bytes | bytearray, pcm: AudioFormat) -> None:
         self._body = body
         self._pcm = pcm
 
     def _decode(self, cancelled: threading.Event) -> Samples:
-        encoding, channels = self._pcm.encoding, self._pcm.channels
-        if encoding == "s16le":
-            samples = decode_s16le(self._body, channels)
-        else:
-            samples = decode_g711(self._body, encoding, channels)
+        samples = decode(self._body, self._pcm.encoding, self._pcm.channels)
         return resample(samples, self._pcm.sample_rate_hz, SAMPLE_RATE_HZ)
 
 

@@ -15,8 +15,9 @@ from asr_service.app.decoding import RawPcm
 from asr_service.app.engine import RecognitionOptions
 from asr_service.app.generation import Hypothesis
 from asr_service.app.whisper import WhisperEngine, left_of, parts_of, resolve, to_segments
-from common.audio.pcm import PcmFormat
-from common.audio.samples import Samples, encode_s16le
+from common.audio.encoding import encode_s16le
+from common.audio.pcm import AudioFormat
+from common.audio.samples import Samples
 from common.errors import UndecodableAudio
 from common.protocol.recognition import Transcript
 from common.settings import SettingsError
@@ -77,7 +78,7 @@ def whisper() -> WhisperEngine:
     return WhisperEngine(resolve("tiny.en"), compute_type="int8", workers=1, threads_per_worker=2)
 
 
-def recognize(whisper: WhisperEngine, body: bytes, pcm: PcmFormat) -> Transcript:
+def recognize(whisper: WhisperEngine, body: bytes, pcm: AudioFormat) -> Transcript:
     cancelled = threading.Event()
     samples = RawPcm(body, pcm)(cancelled)
     windows = whisper.windows(samples, RecognitionOptions(), cancelled)
@@ -130,7 +131,7 @@ NOBODY = {
 @models
 @pytest.mark.parametrize("kind", NOBODY)
 def test_audio_without_speech_gives_no_text(whisper: WhisperEngine, kind: str) -> None:
-    assert recognize(whisper, encode_s16le(NOBODY[kind]), PcmFormat(RATE)).text == ""
+    assert recognize(whisper, encode_s16le(NOBODY[kind]), AudioFormat(RATE)).text == ""
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +146,7 @@ def test_a_snippet_of_speech_gives_no_text(
 ) -> None:
     pcm = speech_of(voice, "Banana", SpeechOptions(RATE))
     spoken = len(pcm) // 2 & ~1
-    result = recognize(whisper, pcm[spoken : spoken + 2 * int(seconds * RATE)], PcmFormat(RATE))
+    result = recognize(whisper, pcm[spoken : spoken + 2 * int(seconds * RATE)], AudioFormat(RATE))
     assert result.text == ""
 
 
@@ -166,7 +167,7 @@ def test_words_are_recognized_at_every_rate_and_in_stereo(
     text = "The garden gate was open when we came home."
     mono = np.frombuffer(speech_of(voice, text, SpeechOptions(rate)), "<i2")
     body = np.repeat(mono, channels).tobytes()
-    result = recognize(whisper, body, PcmFormat(rate, channels))
+    result = recognize(whisper, body, AudioFormat(rate, channels=channels))
     assert words(result.text) == words(text)
     assert 0 <= result.segments[0].start_ms < result.segments[-1].end_ms
     assert result.segments[-1].end_ms <= len(mono) * 1000 / rate
@@ -176,7 +177,7 @@ def test_words_are_recognized_at_every_rate_and_in_stereo(
 @pytest.mark.parametrize("samples", [1, 10, 160, 1600])
 def test_a_moment_of_sound_gives_no_text_and_no_error(whisper: WhisperEngine, samples: int) -> None:
     body = encode_s16le(noise("white", 0.1)[:samples])
-    assert recognize(whisper, body, PcmFormat(8000)).text == ""
+    assert recognize(whisper, body, AudioFormat(8000)).text == ""
 
 
 def test_text_that_begins_where_the_window_ends_is_dropped() -> None:

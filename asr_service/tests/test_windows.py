@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from asr_service.app.windows import PADDING_S, PIECE_S, Span, frames_to_encode, pieces
-from common.audio.samples import Samples, decode_s16le
+from common.audio.encoding import decode_s16le
+from common.audio.samples import Samples
 from tests.support.speaking import speech_of
 from tts_service.app.engines.hibari import HibariEngine
 from tts_service.app.utterance import SpeechOptions

@@ -22,10 +22,11 @@ Container = Literal["s16le", "wav"]
 Compressed = Literal["mp3", "opus", "aac", "flac"]
 SpeechFormat = Literal["s16le", "wav", "mulaw", "alaw", "mp3", "opus", "aac", "flac"]
 """What speech may be sent as over HTTP."""
-RawEncoding = Literal["s16le", "mulaw", "alaw"]
-"""How a sample of a body is written; the last two are G.711's, a byte each."""
 Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
-"""How a sample of a session's audio is written; the last two are G.711's, a byte each."""
+"""How a sample is written; the last two are G.711's, a byte each."""
+RawFormat = Literal["s16le", "mulaw", "alaw"]
+"""The encodings by the names that a query has for them."""
+ENCODINGS: dict[RawFormat, Encoding] = {"s16le": "pcm_s16le", "mulaw": "mulaw", "alaw": "alaw"}
 BYTES_PER_ENCODED_SAMPLE: dict[Encoding, int] = {
     "pcm_s16le": BYTES_PER_SAMPLE,
     "mulaw": 1,
@@ -55,28 +56,33 @@ class PcmQuery(BaseModel):
     )
 
     @property
-    def pcm(self) -> PcmFormat:
-        return PcmFormat(self.sr, self.ch)
+    def pcm(self) -> AudioFormat:
+        """The format of the body."""
+        return AudioFormat(self.sr, channels=self.ch)
 
 
 @dataclass(frozen=True)
-class PcmFormat:
-    """Samples at `sample_rate_hz` with `channels` interleaved."""
+class AudioFormat:
+    """Audio at `sample_rate_hz` with `channels` interleaved."""
 
     sample_rate_hz: int
+    encoding: Encoding = "pcm_s16le"
     channels: int = 1
-    encoding: RawEncoding = "s16le"
 
     @property
     def bytes_per_frame(self) -> int:
-        return (BYTES_PER_SAMPLE if self.encoding == "s16le" else 1) * self.channels
+        """Bytes of one sample of each channel."""
+        return BYTES_PER_ENCODED_SAMPLE[self.encoding] * self.channels
 
-    @property
-    def bytes_per_second(self) -> int:
-        return self.bytes_per_frame * self.sample_rate_hz
+    def samples(self, byte_count: int) -> int:
+        """Samples of each channel in so many bytes."""
+        return byte_count // self.bytes_per_frame
 
     def duration_s(self, byte_count: int) -> float:
-        return byte_count / self.bytes_per_second
+        return byte_count / self.bytes_per_frame / self.sample_rate_hz
+
+    def ms(self, samples: int) -> int:
+        return round(samples * 1000 / self.sample_rate_hz)
 
     def check(self, body: bytes | bytearray) -> None:
         """Raise unless `body` is one or more whole frames of raw samples.
@@ -91,9 +97,10 @@ class PcmFormat:
                 "file to POST /api/stt/file."
             )
         if len(body) % self.bytes_per_frame:
+            name = self.encoding.removeprefix("pcm_")
             raise BadRequest(
                 f"The body has {len(body)} bytes, which is no whole number of frames of "
-                f"{self.bytes_per_frame} bytes ({self.encoding}, {self.channels} channel(s))."
+                f"{self.bytes_per_frame} bytes ({name}, {self.channels} channel(s))."
             )
 
 

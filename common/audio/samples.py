@@ -1,4 +1,4 @@
-"""Computing on samples: s16le to float and back, downmix, resampling (by soxr)."""
+"""Samples as numbers, and resampling (by soxr)."""
 
 from __future__ import annotations
 
@@ -8,24 +8,6 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 """Mono audio, shape (n,), within [-1, 1]."""
-
-_FULL_SCALE = 32768.0
-
-
-def decode_s16le(body: bytes | bytearray | memoryview, channels: int) -> Samples:
-    """Whole frames of interleaved s16le as mono samples; channels are averaged."""
-    samples = np.frombuffer(body, dtype="<i2").astype(np.float32)
-    if channels > 1:
-        samples = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
-    samples /= _FULL_SCALE
-    return samples
-
-
-def encode_s16le(samples: Samples) -> bytes:
-    """Mono samples as s16le, rounded and clipped."""
-    scaled = np.rint(samples * _FULL_SCALE)
-    pcm: bytes = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2").tobytes()
-    return pcm
 
 
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from common.audio.pcm import Container, PcmFormat, PcmQuery, RawEncoding
+from common.audio.pcm import ENCODINGS, AudioFormat, Container, PcmQuery, RawFormat
 
 TranscriptFormat = Literal["json", "verbose_json", "text", "srt", "vtt"]
 
@@ -84,14 +84,14 @@ class TranscriptOptions(ListeningOptions):
 class SttQuery(PcmQuery, TranscriptOptions):
     """The query of `POST /api/stt/bytes`."""
 
-    fmt: RawEncoding = Field(
+    fmt: RawFormat = Field(
         default="s16le",
         description="Samples of the body: 16-bit little-endian, or G.711 (a byte a sample).",
     )
 
     @property
-    def pcm(self) -> PcmFormat:
-        return PcmFormat(self.sr, self.ch, self.fmt)
+    def pcm(self) -> AudioFormat:
+        return AudioFormat(self.sr, ENCODINGS[self.fmt], self.ch)
 
 
 class SttFileQuery(TranscriptOptions):

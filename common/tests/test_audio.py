@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.audio.samples import Samples, StreamResampler, decode_s16le, encode_s16le, resample
+from common.audio.encoding import decode_s16le, encode_s16le
+from common.audio.samples import Samples, StreamResampler, resample
 
 
 def noise(count: int) -> Samples:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from common.audio.g711 import Law, decode_g711, encode_g711
+from common.audio.encoding import Law, decode_g711, encode_g711
 from common.audio.samples import Samples
 
 LAWS: list[Law] = ["mulaw", "alaw"]

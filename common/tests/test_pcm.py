@@ -10,27 +10,27 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.audio.pcm import Chunker, PcmFormat, wav_header
+from common.audio.pcm import AudioFormat, Chunker, wav_header
 from common.errors import BadRequest, EmptyAudio, UndecodableAudio
 
 
 def test_a_body_of_whole_frames_passes() -> None:
-    PcmFormat(16000, 2).check(bytes(4))
+    AudioFormat(16000, channels=2).check(bytes(4))
 
 
 @pytest.mark.parametrize(("body", "channels"), [(b"\0", 1), (bytes(3), 1), (bytes(6), 2)])
 def test_a_body_that_is_no_whole_number_of_frames_is_refused(body: bytes, channels: int) -> None:
     with pytest.raises(BadRequest, match="no whole number of frames"):
-        PcmFormat(16000, channels).check(body)
+        AudioFormat(16000, channels=channels).check(body)
 
 
 def test_an_empty_body_is_refused() -> None:
     with pytest.raises(EmptyAudio):
-        PcmFormat(16000).check(b"")
+        AudioFormat(16000).check(b"")
 
 
 def test_duration_counts_all_channels() -> None:
-    assert PcmFormat(8000, 2).duration_s(32000) == 1.0
+    assert AudioFormat(8000, channels=2).duration_s(32000) == 1.0
 
 
 @given(st.lists(st.binary(max_size=400).map(lambda b: b[: len(b) // 2 * 2])), st.integers(1, 90))
@@ -86,5 +86,5 @@ def test_a_wav_file_is_not_taken_for_samples() -> None:
     file = wav_header(16000, 4) + bytes(4)
     for body in (file, file + b"1"):
         with pytest.raises(UndecodableAudio, match="/api/stt/file"):
-            PcmFormat(16000).check(body)
-    PcmFormat(16000).check(b"RIFF")
+            AudioFormat(16000).check(body)
+    AudioFormat(16000).check(b"RIFF")

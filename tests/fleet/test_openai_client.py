@@ -16,7 +16,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from common.audio.samples import decode_s16le, encode_s16le, resample
+from common.audio.encoding import decode_s16le, encode_s16le
+from common.audio.samples import resample
 from deploy.local import LocalFleet
 from deploy.local.words import words
 from tests.fleet.conftest import StartFleet

@@ -12,8 +12,8 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from common.audio.encoding import AudioFormat
-from common.audio.pcm import Encoding
+from common.audio.encoding import encode
+from common.audio.pcm import AudioFormat, Encoding
 from common.audio.samples import Samples, StreamResampler
 from common.errors import EmptyText, SynthesisFailed
 from tts_service.app.engines.base import (
@@ -141,11 +141,11 @@ class _Audio:
 
     def push(self, samples: Samples) -> bytes:
         self._pushed += len(samples)
-        return self._format.encode(self._resampler.push(samples))
+        return encode(self._resampler.push(samples), self._format.encoding)
 
     def drain(self) -> bytes:
         """What the resampler still holds; what is pushed next begins anew."""
-        rest = self._format.encode(self._resampler.flush())
+        rest = encode(self._resampler.flush(), self._format.encoding)
         self._before, self._pushed = self.position, 0
         self._resampler = StreamResampler(self._from_hz, self._format.sample_rate_hz)
         return rest

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from common.audio.g711 import Law, decode_g711
+from common.audio.encoding import Law, decode_g711
 from tests.support.fakes import SAMPLES_PER_CHARACTER, FakeVoice, tone_of
 from tests.support.server import served
 from tests.support.wire import open_ws, wait_for

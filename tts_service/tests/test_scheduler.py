@@ -10,13 +10,13 @@ from typing import Any
 import anyio
 import pytest
 
-from common.audio.pcm import PcmFormat
+from common.audio.pcm import AudioFormat
 from common.errors import Internal, SynthesisFailed
 from tests.support.wire import wait_for
 from tts_service.app.scheduler import Scheduler, Stream
 from tts_service.app.text import TextEvent
 
-PCM = PcmFormat(16000)
+PCM = AudioFormat(16000)
 SECOND = bytes(32000)
 
 

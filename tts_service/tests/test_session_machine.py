@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from common.audio.encoding import AudioFormat
+from common.audio.pcm import AudioFormat
 from common.errors import BadRequest, NotJson, SpeechError, SynthesisFailed
 from common.protocol.session import (
     Cancel,

@@ -16,8 +16,8 @@ import numpy as np
 
 from asr_service.app.engine import SAMPLE_RATE_HZ
 from asr_service.app.live.vad import FRAME_SAMPLES, VoiceActivity
-from common.audio.g711 import decode_g711
-from common.audio.samples import Samples, StreamResampler, decode_s16le
+from common.audio.encoding import decode
+from common.audio.samples import Samples, StreamResampler
 from common.protocol.messages import SessionAudio
 
 WebSocketFrame = bytes | str
@@ -117,18 +117,14 @@ class AudioFramer:
         whole = len(data) - len(data) % self._audio.bytes_per_frame
         self._partial_sample = data[whole:]
         self._samples_received += whole // self._audio.bytes_per_frame
-        return self._frames(self._resampler.push(self._decode(data[:whole])))
+        samples = decode(data[:whole], self._audio.encoding, self._audio.channels)
+        return self._frames(self._resampler.push(samples))
 
     def flush(self) -> Iterator[VadFrame]:
         """Return what is left, filled up with silence; nothing can be pushed after it."""
         rest = self._resampler.flush()
         missing = -(len(self._remainder) + len(rest)) % FRAME_SAMPLES
         return self._frames(np.concatenate([rest, np.zeros(missing, np.float32)]))
-
-    def _decode(self, data: bytes) -> Samples:
-        if self._audio.encoding == "pcm_s16le":
-            return decode_s16le(data, self._audio.channels)
-        return decode_g711(data, self._audio.encoding, self._audio.channels)
 
     def _frames(self, samples: Samples) -> Iterator[VadFrame]:
         samples = np.concatenate([self._remainder, samples])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from asr_service.app.engine import Engine, RecognitionOptions
 from asr_service.app.live.transcriber import DecodeRequest, StreamTranscriber
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES, VoiceActivity
-from common.audio.samples import decode_s16le
+from common.audio.encoding import decode_s16le
 from common.protocol.live import Final, ListenEnd, ListenEvent, SpeechEnd, SpeechStart
 from tests.support.fakes import LoudIsSpeech, WordRecognizer
 

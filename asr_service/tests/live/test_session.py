@@ -24,9 +24,9 @@ from asr_service.app.live.transcriber import MAX_DECODED_MS
 from asr_service.app.main import build
 from asr_service.app.service import RecognitionService
 from asr_service.app.settings import AsrSettings
-from common.audio.encoding import AudioFormat
+from common.audio.encoding import decode_s16le, encode
 from common.audio.pcm import Encoding
-from common.audio.samples import StreamResampler, decode_s16le
+from common.audio.samples import StreamResampler
 from common.protocol.recognition import Segment
 from common.server.lifecycle import Lifecycle
 from tests.support.fakes import LoudIsSpeech, WordRecognizer, silence, spoken, text_of
@@ -172,7 +172,7 @@ def test_every_format_is_decoded(
     samples = resampler.push(said).tolist() + resampler.flush().tolist()
     both = [s for sample in samples for s in [sample] * channels]
     mixed = np.array(both, np.float32)
-    pcm = AudioFormat(sample_rate, encoding).encode(mixed)
+    pcm = encode(mixed, encoding)
     with open_ws(f"{serve().ws}/ws/stt") as ws:
         begin(ws, sample_rate=sample_rate, channels=channels, encoding=encoding)
         for i in range(0, len(pcm), 4001):

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common.audio.encoding import AudioFormat
+from common.audio.pcm import AudioFormat
 from common.errors import BadRequest, Draining, EmptyText, QueueFull, SpeechError, TooLarge
 from common.protocol.session import (
     Begin,

@@ -19,6 +19,7 @@ import anyio
 import anyio.lowlevel
 from fastapi import WebSocket
 
+from common.audio.encoding import fade
 from common.audio.pcm import Chunker
 from common.errors import BadRequest, NotJson, SpeechError
 from common.logger import get_logger, text_field
@@ -344,7 +345,7 @@ class ActiveUtterance:
         self._audio = config.options.audio
         self._machine = machine
         self._do = do
-        self._chunker = Chunker(config.chunk_samples, self._audio.bytes_per_sample)
+        self._chunker = Chunker(config.chunk_samples, self._audio.bytes_per_frame)
         self._chunks: deque[bytes] = deque()
         """Made and cut, not sent yet."""
         self._slot = anyio.CancelScope()
@@ -372,9 +373,10 @@ class ActiveUtterance:
         """How it falls silent if it is stopped now, as far as its next samples are known."""
         if self._stream is None:
             return b""
-        enough = self._audio.sample_rate_hz * self._audio.bytes_per_sample // 100
+        enough = self._audio.sample_rate_hz * self._audio.bytes_per_frame // 100
         rest = b"".join(self._chunks) + self._chunker.flush()
-        return self._audio.fade(rest if len(rest) >= enough else rest + self._stream.unread(enough))
+        tail = rest if len(rest) >= enough else rest + self._stream.unread(enough)
+        return fade(tail, self._audio)
 
     def stop(self) -> None:
         """Stop it, whatever it waits for."""
