@@ -35,7 +35,7 @@ from asr_service.app.whisper import WhisperEngine, resolve
 from bench.speech_set import Clip, held_out, joined, load, word_error_rate
 from bench.support import machine, median, percentile, say, table
 from client.stream_stt import Heard as Event
-from client.stream_stt import listen, pieces_of
+from client.stream_stt import chunks_of, listen
 from common.protocol.live import Final, ListenEnd, Partial, SpeechEnd
 from deploy.local import LocalFleet
 from deploy.local.words import words
@@ -117,7 +117,7 @@ def stream(url: str, clip: Clip, begins: float) -> StreamResult:
     def spoken() -> Iterator[bytes]:
         nonlocal started
         started = time.monotonic()
-        yield from pieces_of(clip.pcm, BYTES_PER_S, paced=True)
+        yield from chunks_of(clip.pcm, BYTES_PER_S, paced=True)
 
     time.sleep(max(0, begins - time.monotonic()))
     for event in listen(spoken(), f"{url}/ws/stt", endpoint_ms=ENDPOINT_MS, timeout_s=120):
@@ -236,7 +236,7 @@ def memory(fleet: LocalFleet, clips: Sequence[Clip], minutes: float) -> None:
         sent = 0.0
         while True:
             for clip in clips:
-                for piece in pieces_of(clip.pcm, BYTES_PER_S, paced=False):
+                for piece in chunks_of(clip.pcm, BYTES_PER_S, paced=False):
                     if sent >= minutes * 60:
                         return
                     yield piece

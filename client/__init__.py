@@ -13,7 +13,8 @@ from client.errors import (
     Unavailable,
 )
 from client.live import Listening, VoiceLoop
-from client.retrying import Retry
+from client.recordings import Recording
+from client.retry import Retry
 from client.speech_client import SpeechClient, Timeouts
 from client.utterance import Utterance
 
@@ -23,6 +24,7 @@ __all__ = [
     "ClientError",
     "Listening",
     "Lost",
+    "Recording",
     "Refused",
     "Retry",
     "ServerAway",

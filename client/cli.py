@@ -1,7 +1,10 @@
-"""What the programs share: how they report, how they fail, what they say on a terminal."""
+"""What the programs share: options, reports, failures, progress on a terminal, a player."""
 
 from __future__ import annotations
 
+import argparse
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +12,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from client.errors import INTERRUPTED_EXIT_CODE, ClientError, Interrupted
+from client.connection import DEFAULT_URL
+from client.errors import INTERRUPTED_EXIT_CODE, BadInput, ClientError, Interrupted
 
 EXIT_CODES = (
     "exit codes: 0 done; 2 bad arguments or files; 3 no server at the address; 4 the server "
@@ -18,20 +22,28 @@ EXIT_CODES = (
 )
 
 
+def add_url_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--url`; `--uri` is its older name."""
+    parser.add_argument(
+        "--url", default=DEFAULT_URL, help="the server's address; default: %(default)s"
+    )
+    parser.add_argument("--uri", dest="url", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def exit_code(command: Callable[[], None]) -> int:
     """Run `command`; a failure becomes a sentence on stderr and an exit code."""
     try:
         command()
     except ClientError as error:
-        complain(error.message, error.partial)
+        print_error(error.message, error.partial)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        complain("Interrupted.", stop.partial if isinstance(stop, Interrupted) else None)
+        print_error("Interrupted.", stop.partial if isinstance(stop, Interrupted) else None)
         return INTERRUPTED_EXIT_CODE
     return 0
 
 
-def complain(sentence: str, partial: Path | None) -> None:
+def print_error(sentence: str, partial: Path | None) -> None:
     kept = f" What came before is in {partial}." if partial else ""
     print(sentence + kept, file=sys.stderr)
 
@@ -54,3 +66,34 @@ def progress(what: str) -> Iterator[Callable[[float], None]]:
             line.update(audio_s - line.n)
 
         yield update
+
+
+PLAYERS: tuple[tuple[str, ...], ...] = (
+    ("pw-play",),
+    ("paplay",),
+    ("aplay", "-q"),
+    ("afplay",),
+    ("play", "-q"),
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error"),
+    ("mpv", "--no-video", "--really-quiet"),
+)
+"""PipeWire, PulseAudio, ALSA, macOS, SoX, FFmpeg, mpv; the first that exists is used."""
+
+
+def find_player(path: str | None = None) -> tuple[str, ...]:
+    """The command that plays a file given after it.
+
+    `path` is searched instead of `PATH`. Raises `BadInput`, naming what was looked for.
+    """
+    for command in PLAYERS:
+        if found := shutil.which(command[0], path=path):
+            return (found, *command[1:])
+    names = ", ".join(command[0] for command in PLAYERS)
+    raise BadInput(f"There is no player to play with; looked for {names}.")
+
+
+def play(command: tuple[str, ...], wav: Path) -> None:
+    """Play `wav` to its end. Raises `BadInput` if the player fails."""
+    status = subprocess.run([*command, str(wav)], check=False).returncode
+    if status:
+        raise BadInput(f"The player {command[0]} failed with status {status}; {wav} is whole.")

@@ -1,130 +1,221 @@
-"""A WebSocket to the server: JSON and audio both ways, and its failures under our names."""
+"""A WebSocket to the server: JSON and audio both ways, its failures as errors of the client."""
 
 from __future__ import annotations
 
-import asyncio
+import ipaddress
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
-import anyio
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
-from websockets.protocol import State
+from pydantic import BaseModel, TypeAdapter
+from typing_extensions import Self
+from websockets.exceptions import InvalidURI
 
-from client import address
-from client.answers import refusal
 from client.errors import BadInput, BrokenOff, ClientError, Lost, ServerAway, refused
+from common.wire.errors import (
+    ENDED_EARLY,
+    TOO_BIG,
+    ConnectionEnded,
+    ConnectTimeout,
+    ErrorAnswer,
+    ProtocolError,
+    ReceiveTimeout,
+    Unreachable,
+)
+from common.wire.messages import parse_known, parse_message
+from common.wire.socket import R, WireSocket
 
-CLOSE_TIMEOUT_S = 1.0
-NORMAL, GOING_AWAY, TOO_BIG, SERVICE_RESTART = 1000, 1001, 1009, 1012
-_WENT_AWAY = {NORMAL, GOING_AWAY, SERVICE_RESTART}
+DEFAULT_URL = "http://localhost:8000"
+KEY_VARIABLE = "SPEECH_API_KEY"
+"""The environment variable with the key for servers that ask for one."""
+PATHS = ("/ws/tts", "/ws/stt", "/ws/echo")
+STALL_TIMEOUT_S = 20.0
+"""After so long without a frame, the server is asked whether it lives."""
+
+
+def key_header(key: str | None = None) -> dict[str, str]:
+    """Return the header that carries the key, which is `SPEECH_API_KEY` by default."""
+    key = os.environ.get(KEY_VARIABLE, "").strip() if key is None else key
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def server_url(address: str) -> str:
+    """Return the HTTP address of the server at `address`.
+
+    `address` may have the scheme of HTTP or of WebSockets, and may end in one of the server's
+    `PATHS`. Raises `BadInput` if it is anything else.
+    """
+    try:
+        parts = urlsplit(address)
+        schemes = ("http", "https", "ws", "wss")
+        fits = parts.scheme in schemes and parts.hostname is not None and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise BadInput(f"{address!r} is not an address like {DEFAULT_URL}.")
+    url = address.rstrip("/")
+    for path in PATHS:
+        url = url.removesuffix(path)
+    return url.replace("ws", "http", 1) if parts.scheme.startswith("ws") else url
+
+
+def is_on_this_machine(address: str) -> bool:
+    """Tell whether it is a loopback address, which no proxy of the environment can reach."""
+    host = urlsplit(address).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Connection:
-    """Made by `Connection.open`. `what` is what is expected of it, as errors call it."""
+    """A WebSocket. `what` is what is expected of it, as its errors call it."""
 
-    def __init__(self, socket: ClientConnection, what: str) -> None:
+    def __init__(self, socket: WireSocket, what: str) -> None:
         self._socket = socket
         self._what = what
         self.has_delivered = False
-        """Whether the caller has anything of it; that decides how its failures are called."""
+        """Whether the caller has any of it. That decides which error a failure is."""
 
     @classmethod
     async def open(
         cls,
-        uri: str,
+        url: str,
+        path: str,
         *,
         what: str,
         headers: Mapping[str, str],
         timeout_s: float,
-        pong_timeout_s: float | None = 20.0,
-    ) -> Connection:
-        """`pong_timeout_s` is None where pongs are late because the server reads no faster.
+        pong_timeout_s: float = STALL_TIMEOUT_S,
+    ) -> Self:
+        """Connect to the WebSocket at `path` of the server at `url`.
 
-        Raises `BadInput`, `ServerAway`, or `Refused` if the server refuses the upgrade."""
-        address.check(uri, "ws", "wss")
+        Raises `BadInput`, `ServerAway`, or `Refused` if the server refuses the upgrade.
+        """
+        address = server_url(url).replace("http", "ws", 1) + path
         try:
-            socket = await connect(
-                uri,
-                additional_headers=dict(headers),
-                compression=None,
-                proxy=None if address.is_on_this_machine(uri) else True,
-                open_timeout=timeout_s,
-                close_timeout=CLOSE_TIMEOUT_S,
-                ping_timeout=pong_timeout_s,
-                max_size=None,
+            socket = await WireSocket.open(
+                address,
+                headers=headers,
+                timeout_s=timeout_s,
+                use_proxy=not is_on_this_machine(address),
+                stall_timeout_s=STALL_TIMEOUT_S,
+                pong_timeout_s=pong_timeout_s,
             )
         except InvalidURI as error:
-            example = "ws://localhost:8000/ws/tts"
-            raise BadInput(f"{uri!r} is not an address like {example}: {error}.") from None
-        except InvalidStatus as said:
-            answer = said.response
-            raise refusal(answer.status_code, bytes(answer.body or b""), answer.headers) from None
-        except InvalidHandshake as error:
-            raise ServerAway(f"What answers at {uri} does not speak WebSocket: {error}.") from None
-        except (TimeoutError, asyncio.TimeoutError):  # two classes on Python 3.10
-            raise ServerAway(f"{uri} did not answer within {timeout_s:g} s.") from None
-        except OSError as error:
-            why = address.deepest_reason(error)
-            raise ServerAway(f"There is no server at {uri}: {why}. Is the fleet running?") from None
+            raise BadInput(f"{address!r} is not an address: {error}.") from None
+        except ErrorAnswer as answer:
+            raise refused(answer) from None
+        except ConnectTimeout:
+            raise ServerAway(f"{address} did not answer within {timeout_s:g} s.") from None
+        except ProtocolError as error:
+            raise ServerAway(f"{address} is no speech server. {error.message}") from None
+        except Unreachable as error:
+            raise ServerAway(
+                f"There is no server at {address}: {error.message}. Is the fleet running?"
+            ) from None
         return cls(socket, what)
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Those of the server's handshake."""
-        assert self._socket.response is not None
-        return self._socket.response.headers
+        """The headers with which the server accepted."""
+        return self._socket.headers
 
     @property
     def is_open(self) -> bool:
-        return self._socket.state is State.OPEN
+        return self._socket.is_open
 
-    async def send(self, message: Mapping[str, Any] | bytes) -> None:
-        """A message as JSON, or audio. Raises as `receive` does for a closed connection."""
-        frame = message if isinstance(message, bytes) else _compact(message)
+    async def start_session(self, start: BaseModel, ready_type: type[R], timeout_s: float) -> R:
+        """Send `start` and return the server's `ready`; close the connection if that fails.
+
+        Raises `Refused`, and `BrokenOff` if the server offers no such session or does not know all
+        of `start`.
+        """
         try:
+            with self._translated_errors():
+                return await self._socket.start_session(start, ready_type, timeout_s=timeout_s)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def send(self, message: BaseModel | Mapping[str, Any] | bytes) -> None:
+        """Send a message as JSON, or audio. Raises as `receive` does for a closed connection."""
+        frame: str | bytes
+        if isinstance(message, bytes):
+            frame = message
+        elif isinstance(message, BaseModel):
+            frame = message.model_dump_json(exclude_none=True)
+        else:
+            frame = json.dumps(message, separators=(",", ":"))
+        with self._translated_errors():
             await self._socket.send(frame)
-        except ConnectionClosed as closed:
-            raise self._how_it_closed(closed) from None
 
     async def receive(self, timeout_s: float | None) -> dict[str, Any] | bytes:
-        """The next message or frame of audio.
+        """Wait for the next message or frame of audio.
 
         Raises `SentNothing` after `timeout_s`, `Lost` or `Refused` if the connection has ended, and
         `BrokenOff` for what is not of the protocol.
         """
+        with self._translated_errors():
+            frame = await self._socket.receive_within(timeout_s)
+            return frame if isinstance(frame, bytes) else parse_message(frame)
+
+    def parse_known(self, messages: TypeAdapter[Any], message: Mapping[str, Any]) -> Any:
+        """Read a message; return None for a type that is not known here. Raises `BrokenOff`."""
+        with self._translated_errors():
+            return parse_known(messages, message)
+
+    async def watch(self) -> None:
+        """Close the connection when the server does not answer any more.
+
+        Whoever receives then learns that it was lost.
+        """
         try:
-            with anyio.fail_after(timeout_s):
-                frame = await self._socket.recv()
-        except TimeoutError:
-            raise SentNothing(f"The server sent nothing for {timeout_s:g} s.") from None
-        except ConnectionClosed as closed:
-            raise self._how_it_closed(closed) from None
-        return frame if isinstance(frame, bytes) else _message(frame)
+            await self._socket.watch()
+        except ReceiveTimeout:
+            await self.close()
 
     async def close(self) -> None:
         await self._socket.close()
 
-    def refusal(self, message: Mapping[str, Any]) -> ClientError:
-        """The error that an error frame stands for: of something begun, or before it."""
-        sentence, code = str(message.get("error")), str(message.get("code", ""))
-        request_id = str(message.get("request_id", ""))
+    def error_of(self, message: Mapping[str, Any]) -> ClientError:
+        """Return the error that an error frame stands for."""
+        answer = ErrorAnswer.of_frame(message)
         if not self.has_delivered:
-            return refused(sentence, code=code, request_id=request_id)
-        named = f"The server broke off: {sentence} [{code}]"
-        return BrokenOff(named, code=code, request_id=request_id)
+            return refused(answer)
+        return BrokenOff(
+            f"The server broke off: {answer.message} [{answer.code}]",
+            code=answer.code,
+            request_id=answer.request_id,
+        )
 
-    def _how_it_closed(self, closed: ConnectionClosed) -> ClientError:
-        rcvd = closed.rcvd
-        if rcvd is None:
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionEnded as ended:
+            raise self._error_of_end(ended) from None
+        except ErrorAnswer as answer:
+            raise refused(answer) from None
+        except ReceiveTimeout as error:
+            raise SentNothing(error.message) from None
+        except ProtocolError as error:
+            raise BrokenOff(error.message) from None
+
+    def _error_of_end(self, ended: ConnectionEnded) -> ClientError:
+        if ended.code is None:
             return Lost(f"The connection was lost before the {self._what} was whole.")
-        if rcvd.code == TOO_BIG and not self.has_delivered:
-            return refused("A message is over the server's limit.", code="too_large")
-        reason = f", {rcvd.reason}" if rcvd.reason else ""
-        kind = Lost if rcvd.code in _WENT_AWAY else BrokenOff
+        if ended.code == TOO_BIG and not self.has_delivered:
+            return refused(ErrorAnswer("A message is over the server's limit.", code="too_large"))
+        reason = f", {ended.reason}" if ended.reason else ""
+        kind = Lost if ended.code in ENDED_EARLY else BrokenOff
         return kind(
-            f"The server closed the connection before the {self._what} was whole ({rcvd.code}"
+            f"The server closed the connection before the {self._what} was whole ({ended.code}"
             f"{reason})."
         )
 
@@ -133,15 +224,5 @@ class SentNothing(BrokenOff):
     """The server let more time pass than is waited for."""
 
 
-def _compact(message: Mapping[str, Any]) -> str:
-    return json.dumps(message, separators=(",", ":"))
-
-
-def _message(frame: str) -> dict[str, Any]:
-    try:
-        message: Any = json.loads(frame)
-    except ValueError:
-        message = None
-    if isinstance(message, dict) and isinstance(message.get("type"), str):
-        return message
-    raise BrokenOff(f"The server sent something that is not of the protocol: {frame[:80]!r}.")
+Open = Callable[[], Awaitable[Connection]]
+"""What opens a connection, again for each attempt."""

@@ -8,6 +8,7 @@ As a module: `echo_to_file`.
 from __future__ import annotations
 
 import argparse
+import runpy
 import sys
 import time
 from collections.abc import Callable
@@ -15,15 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 if not __package__:
-    # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    runpy.run_path(str(Path(__file__).with_name("standalone.py")))
 
 from client.blocking import background_loop
-from client.cli import EXIT_CODES, exit_code, progress, report
-from client.retrying import ONCE
-from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
-from client.spoken import Spoken, write_speech
-from client.wav import Recording, read_wav
+from client.cli import EXIT_CODES, add_url_option, exit_code, progress, report
+from client.connection import DEFAULT_URL
+from client.recordings import Recording
+from client.retry import ONCE
+from client.speech_client import SpeechClient, Timeouts
+from client.wav import Spoken, read_wav, write_speech
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--wav", type=Path, required=True, help="any rate, width and channel count")
     parser.add_argument("--out", type=Path, default=Path("echo.wav"), help="default: %(default)s")
-    parser.add_argument("--url", default=DEFAULT_URL, help="default: %(default)s")
+    add_url_option(parser)
     parser.add_argument(
         "--timeout", type=float, default=120.0, help="seconds to wait for the server; default: 120"
     )
@@ -95,5 +96,10 @@ def main(arguments: list[str] | None = None) -> None:
     report("written to", str(echo.path))
 
 
+def run() -> int:
+    """Run the program; return its exit code."""
+    return exit_code(main)
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run())

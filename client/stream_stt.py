@@ -10,6 +10,7 @@ shown on the line below, the part that will not change in bold. As a module: `li
 from __future__ import annotations
 
 import argparse
+import runpy
 import shutil
 import sys
 import time
@@ -17,34 +18,31 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, get_args
 
+if not __package__:
+    runpy.run_path(str(Path(__file__).with_name("standalone.py")))
+
 from typing_extensions import Unpack
 
-if not __package__:
-    # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from client import address
 from client.blocking import background_loop, from_thread
-from client.cli import EXIT_CODES, exit_code
+from client.cli import EXIT_CODES, add_url_option, exit_code
+from client.connection import DEFAULT_URL
 from client.errors import BadInput, NoSpeech
-from client.options import ListenOptions
-from client.retrying import ONCE
+from client.live import ListenOptions
+from client.retry import ONCE
 from client.speech_client import SpeechClient, Timeouts
 from client.wav import read_wav
 from common.audio.pcm import BYTES_PER_SAMPLE, Encoding
 from common.protocol.live import Final, ListenEnd, ListenEvent, Partial
 from common.protocol.session import ErrorMessage, GoAway
 
-PATH = "/ws/stt"
-DEFAULT_URI = f"ws://localhost:8000{PATH}"
-PIECE_MS = 40
+CHUNK_MS = 40
 
 Heard = ListenEvent | ErrorMessage | GoAway | ListenEnd
 
 
-def pieces_of(pcm: bytes, bytes_per_s: int, *, paced: bool) -> Iterator[bytes]:
-    """A recording in pieces of `PIECE_MS`; `paced` gives each when it would have been spoken."""
-    size = bytes_per_s * PIECE_MS // 1000 // 2 * 2
+def chunks_of(pcm: bytes, bytes_per_s: int, *, paced: bool) -> Iterator[bytes]:
+    """Cut a recording into chunks of `CHUNK_MS`; if `paced`, each is due when it is spoken."""
+    size = bytes_per_s * CHUNK_MS // 1000 // 2 * 2
     started = time.monotonic()
     for i in range(0, len(pcm), size):
         if paced:
@@ -52,11 +50,11 @@ def pieces_of(pcm: bytes, bytes_per_s: int, *, paced: bool) -> Iterator[bytes]:
         yield pcm[i : i + size]
 
 
-def pieces_from(stream: BinaryIO) -> Iterator[bytes]:
-    """What comes from a pipe, as it comes."""
+def chunks_from(stream: BinaryIO) -> Iterator[bytes]:
+    """Read a pipe, as its audio comes."""
     read = getattr(stream, "read1", stream.read)
-    while piece := read(65536):
-        yield piece
+    while chunk := read(65536):
+        yield chunk
 
 
 class Line:
@@ -87,34 +85,26 @@ class Line:
 
 
 def listen(
-    pieces: Iterable[bytes],
-    uri: str = DEFAULT_URI,
+    chunks: Iterable[bytes],
+    url: str = DEFAULT_URL,
     *,
     timeout_s: float = 60.0,
     **options: Unpack[ListenOptions],
 ) -> Iterator[Heard]:
-    """What is heard in `pieces` of audio as they come: what `client.Listening` gives, then its end.
+    """Recognize chunks of audio as they come: what `client.Listening` gives, then its end.
 
-    `timeout_s` is for each wait after the last piece.
-    When the server leaves, what it had is heard to its end. Raises as the iteration of `Listening`.
+    `timeout_s` is for each wait after the last chunk. When the server shuts down, what it has is
+    recognized to its end. Raises as the iteration of `Listening`.
     """
-    client = SpeechClient(_url_of(uri), timeouts=Timeouts(answer_s=timeout_s), retry=ONCE)
+    client = SpeechClient(url, timeouts=Timeouts(answer_s=timeout_s), retry=ONCE)
     with background_loop() as loop, loop.within(client):
-        listening = client.listen(from_thread(pieces), **options)
+        listening = client.listen(from_thread(chunks), **options)
         for event in loop.each(listening):
             yield event
             if isinstance(event, GoAway):
                 loop.call(listening.finish)
         assert listening.end is not None
         yield listening.end
-
-
-def _url_of(uri: str) -> str:
-    """The server at whose `/ws/stt` that is."""
-    address.check(uri, "ws", "wss")
-    if not uri.endswith(PATH):
-        raise BadInput(f"{uri!r} is not an address like {DEFAULT_URI}.")
-    return uri.replace("ws", "http", 1).removesuffix(PATH)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -125,19 +115,19 @@ def main(arguments: list[str] | None = None) -> None:
     if options.wav is not None:
         recording = read_wav(options.wav)
         rate_hz = listening["sample_rate"] = recording.sample_rate_hz
-        pieces = pieces_of(recording.pcm, BYTES_PER_SAMPLE * rate_hz, paced=not options.fast)
+        chunks = chunks_of(recording.pcm, BYTES_PER_SAMPLE * rate_hz, paced=not options.fast)
     else:
         if sys.stdin.isatty():
             raise BadInput("There is nothing to listen to: give --wav, or pipe raw audio in.")
         listening["sample_rate"] = options.rate
         listening["channels"] = options.channels
         listening["encoding"] = options.encoding
-        pieces = pieces_from(sys.stdin.buffer)
+        chunks = chunks_from(sys.stdin.buffer)
     line = Line(sys.stderr.isatty() and not options.no_partials)
 
     spoken = False
     try:
-        for event in listen(pieces, options.uri, timeout_s=options.timeout, **listening):
+        for event in listen(chunks, options.url, timeout_s=options.timeout, **listening):
             if isinstance(event, Partial):
                 line.show(event)
                 continue
@@ -147,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
             elif isinstance(event, ErrorMessage):
                 print(f"The server says: {event.error} [{event.code}]", file=sys.stderr)
             elif isinstance(event, GoAway):
-                said = "The server is about to leave; the session is being finished."
+                said = "The server shuts down; what it has is being recognized."
                 print(said, file=sys.stderr)
             elif isinstance(event, ListenEnd):
                 spoken = bool(event.text)
@@ -174,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fast", action="store_true", help="send the WAV as fast as it is taken, not as spoken"
     )
-    parser.add_argument("--uri", default=DEFAULT_URI, help="default: %(default)s")
+    add_url_option(parser)
     parser.add_argument("--rate", type=int, default=16000, help="of stdin, in Hz; default: 16000")
     parser.add_argument("--channels", type=int, default=1, help="of stdin; default: 1")
     parser.add_argument("--encoding", choices=get_args(Encoding), default="pcm_s16le")
@@ -191,5 +181,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run() -> int:
+    """Run the program; return its exit code."""
+    return exit_code(main)
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run())

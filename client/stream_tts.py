@@ -8,26 +8,87 @@ As a module: `speak_to_file` does that, `speak` gives the PCM itself as it comes
 from __future__ import annotations
 
 import argparse
+import runpy
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 if not __package__:
-    # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+    runpy.run_path(str(Path(__file__).with_name("standalone.py")))
 
-from client import player
 from client.blocking import Loop, background_loop
-from client.cli import EXIT_CODES, exit_code, progress, report
-from client.errors import BadInput
-from client.simple import SimpleSpeech, simple_speech
-from client.spoken import Spoken, write_speech
-from common.audio.pcm import MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
+from client.cli import (
+    EXIT_CODES,
+    add_url_option,
+    exit_code,
+    find_player,
+    play,
+    progress,
+    report,
+)
+from client.connection import DEFAULT_URL, Connection, key_header
+from client.errors import BadInput, BrokenOff
+from client.streams import IteratedOnce
+from client.wav import Spoken, write_speech
+from common.audio.pcm import BYTES_PER_SAMPLE, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ
 
-DEFAULT_URI = "ws://localhost:8000/ws/tts"
 DEFAULT_SAMPLE_RATE_HZ = 16000
+CONNECT_TIMEOUT_S = 5.0
+
+
+class SimpleSpeech(IteratedOnce[bytes]):
+    """An utterance of the simple mode, which any server of the contract speaks.
+
+    Iterate for its PCM, s16le mono, which ends only when the server said that it is whole. Raises
+    `Refused` if an error comes before any audio, else `BrokenOff`.
+    """
+
+    def __init__(self, connection: Connection, timeout_s: float) -> None:
+        self._connection = connection
+        self._timeout_s = timeout_s
+
+    @property
+    def sample_rate_hz(self) -> int | None:
+        """The rate, where the server names it (`X-Sample-Rate` in its handshake)."""
+        named = self._connection.headers.get("X-Sample-Rate", "")
+        return int(named) if named.isdigit() else None
+
+    async def _iterate(self) -> AsyncGenerator[bytes, None]:
+        connection = self._connection
+        while True:
+            frame = await connection.receive(self._timeout_s)
+            if isinstance(frame, bytes):
+                if len(frame) % BYTES_PER_SAMPLE:
+                    raise BrokenOff("The server sent half a sample; the rest is not to be trusted.")
+                connection.has_delivered = True
+                yield frame
+            elif frame["type"] == "error":
+                raise connection.error_of(frame)
+            elif frame["type"] != "end":
+                sent = str(frame)[:80]
+                raise BrokenOff(f"The server sent something that is not of the protocol: {sent}.")
+            elif not connection.has_delivered:
+                raise BrokenOff("The server sent no audio at all.")
+            else:
+                return
+
+
+@asynccontextmanager
+async def simple_speech(text: str, url: str, timeout_s: float) -> AsyncIterator[SimpleSpeech]:
+    """Have `text` spoken. `timeout_s` is for each wait for audio.
+
+    Raises `BadInput`, `ServerAway` or `Refused`; leaving early stops the work on the server.
+    """
+    connection = await Connection.open(
+        url, "/ws/tts", what="speech", headers=key_header(), timeout_s=CONNECT_TIMEOUT_S
+    )
+    try:
+        await connection.send({"text": text})
+        yield SimpleSpeech(connection, timeout_s)
+    finally:
+        await connection.close()
 
 
 class Speech:
@@ -51,19 +112,19 @@ class Speech:
 
 
 @contextmanager
-def speak(text: str, uri: str = DEFAULT_URI, *, timeout_s: float = 30.0) -> Iterator[Speech]:
+def speak(text: str, url: str = DEFAULT_URL, *, timeout_s: float = 30.0) -> Iterator[Speech]:
     """Have `text` spoken. `timeout_s` is for each wait for audio.
 
     Raises `BadInput`, `ServerAway` or `Refused`; leaving early stops the work on the server.
     """
-    with background_loop() as loop, loop.within(simple_speech(text, uri, timeout_s)) as speech:
+    with background_loop() as loop, loop.within(simple_speech(text, url, timeout_s)) as speech:
         yield Speech(speech, loop)
 
 
 def speak_to_file(
     text: str,
     out: Path,
-    uri: str = DEFAULT_URI,
+    url: str = DEFAULT_URL,
     *,
     sample_rate_hz: int | None = None,
     timeout_s: float = 30.0,
@@ -75,7 +136,7 @@ def speak_to_file(
     not name it. `on_audio` is called with the seconds of audio so far. Raises as `speak` and
     `Speech` do; `error.partial` is then the file with what came before.
     """
-    with speak(text, uri, timeout_s=timeout_s) as speech:
+    with speak(text, url, timeout_s=timeout_s) as speech:
         asked_at = time.perf_counter()
         rate_hz = sample_rate_hz or speech.sample_rate_hz or DEFAULT_SAMPLE_RATE_HZ
         return write_speech(speech, out, rate_hz, asked_at=asked_at, on_audio=on_audio)
@@ -83,13 +144,13 @@ def speak_to_file(
 
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
-    playing = player.find_player() if options.play else None
+    player = find_player() if options.play else None
     text = _text(options)
     with progress("speaking") as on_audio:
         spoken = speak_to_file(
             text,
             options.out,
-            options.uri,
+            options.url,
             sample_rate_hz=options.sample_rate,
             timeout_s=options.timeout,
             on_audio=on_audio,
@@ -98,8 +159,8 @@ def main(arguments: list[str] | None = None) -> None:
     report("audio", f"{spoken.audio_s:.2f} s at {spoken.sample_rate_hz} Hz")
     report("real-time factor", f"{spoken.real_time_factor:.3f}")
     report("written to", str(spoken.path))
-    if playing:
-        player.play(playing, spoken.path)
+    if player:
+        play(player, spoken.path)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--text", help="what to say; without it and --file, stdin is read")
     source.add_argument("--file", type=Path, help="a UTF-8 file with what to say")
     parser.add_argument("--out", type=Path, default=Path("speech.wav"), help="default: %(default)s")
-    parser.add_argument("--uri", default=DEFAULT_URI, help="default: %(default)s")
+    add_url_option(parser)
     parser.add_argument("--play", action="store_true", help="play the file when it is whole")
     parser.add_argument(
         "--timeout", type=float, default=30.0, help="seconds to wait for audio; default: 30"
@@ -143,5 +204,10 @@ def _text(options: argparse.Namespace) -> str:
         raise BadInput(f"{options.file or 'What came on stdin'} is not UTF-8 text.") from None
 
 
+def run() -> int:
+    """Run the program; return its exit code."""
+    return exit_code(main)
+
+
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run())

@@ -3,7 +3,8 @@
     python client/transcribe.py --file talk.mp3
 
 As a module: `transcribe` for all of it, `listen` for segments as they are found, `written` for
-subtitles and the like; each takes a recording (`read_wav`) or the bytes of a file of any kind.
+subtitles and the like; each takes a recording (`read_wav`), or a file of any kind by its path or
+its content.
 """
 
 from __future__ import annotations
@@ -11,28 +12,29 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+if not __package__:
+    runpy.run_path(str(Path(__file__).with_name("standalone.py")))
+
 from typing_extensions import Unpack
 
-if not __package__:
-    # Run as a script: the packages are one folder up, and this folder holds no modules of its own.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
 from client.blocking import background_loop
-from client.cli import EXIT_CODES, complain, exit_code
-from client.errors import BadInput, BrokenOff, NoSpeech
-from client.options import TranscriptOptions
-from client.retrying import ONCE
-from client.speech_client import DEFAULT_URL, SpeechClient, Timeouts
-from client.wav import Recording, read_wav
+from client.cli import EXIT_CODES, add_url_option, exit_code, print_error
+from client.connection import DEFAULT_URL
+from client.errors import BrokenOff, NoSpeech
+from client.recordings import Recording, TranscriptOptions
+from client.retry import ONCE
+from client.speech_client import SpeechClient, Timeouts
+from client.wav import read_wav
 from common.protocol.recognition import Segment, Transcript, TranscriptFormat
 
-Audio = Recording | bytes
-"""Samples, or a file of any kind."""
+Audio = Recording | bytes | str | Path
+"""A recording; or a file of any kind, by its content or its path."""
 
 
 def transcribe(
@@ -42,7 +44,7 @@ def transcribe(
     timeout_s: float = 120.0,
     **options: Unpack[TranscriptOptions],
 ) -> Transcript:
-    """What is said in `audio`. `timeout_s` is for each wait for the server.
+    """Return the transcript of `audio`. `timeout_s` is for each wait for the server.
 
     Raises as `SpeechClient.transcribe` does.
     """
@@ -58,7 +60,7 @@ def written(
     timeout_s: float = 120.0,
     **options: Unpack[TranscriptOptions],
 ) -> str:
-    """What is said in `audio`, as the server writes it in `format`. Raises as `transcribe` does."""
+    """Return the transcript as the server writes it in `format`. Raises as `transcribe` does."""
     with background_loop() as loop, loop.within(_client(url, timeout_s)) as client:
         return loop.call(client.transcribe_as, format, **_recorded(audio), **options)
 
@@ -71,7 +73,7 @@ def listen(
     on_warning: Callable[[str], None] = lambda warning: None,
     **options: Unpack[TranscriptOptions],
 ) -> Iterator[Segment]:
-    """The segments of `audio` as they are found. Raises as `transcribe` does.
+    """Iterate the segments of `audio` as they are found. Raises as `transcribe` does.
 
     `on_warning` is called at the end with a sentence about a damaged file.
     """
@@ -88,9 +90,7 @@ def _client(url: str, timeout_s: float) -> SpeechClient:
 
 def _recorded(audio: Audio) -> dict[str, Any]:
     """As the client library takes it."""
-    if isinstance(audio, bytes):
-        return {"audio": io.BytesIO(audio)}
-    return {"audio": audio.pcm, "sample_rate": audio.sample_rate_hz}
+    return {"audio": io.BytesIO(audio) if isinstance(audio, bytes) else audio}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--file", type=Path, help="MP3, FLAC, Ogg, WebM, M4A, WAV and the like")
     source.add_argument("--wav", type=Path, help="any rate, width and channel count; read here")
-    parser.add_argument("--url", default=DEFAULT_URL, help="default: %(default)s")
+    add_url_option(parser)
     parser.add_argument("--lang", default="en", help="default: %(default)s")
     parser.add_argument(
         "--timeout", type=float, default=120.0, help="seconds to wait for the server; default: 120"
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     shape.add_argument("--json", action="store_const", const="json", dest="format")
     options = parser.parse_args(arguments)
     path: Path = options.file or options.wav
-    audio = _bytes_of(path) if options.file else read_wav(path)
+    audio: Audio = path if options.file else read_wav(path)
     asked = {"language": options.lang, "words": options.words, "timeout_s": options.timeout}
     if options.format:
         body = written(audio, options.format, options.url, **asked)
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _warn(sentence: str) -> None:
-    complain(sentence, None)
+    print_error(sentence, None)
 
 
 def _print(segment: Segment, options: argparse.Namespace) -> None:
@@ -155,16 +155,14 @@ def _is_speech(body: str, written_as: TranscriptFormat) -> bool:
         try:
             return bool(json.loads(body)["text"])
         except (ValueError, KeyError, TypeError):
-            raise BrokenOff(f"The server answered what is no transcript: {body[:80]!r}.") from None
+            raise BrokenOff(f"The server's answer is not a transcript: {body[:80]!r}.") from None
     return bool(body) if written_as == "text" else "-->" in body
 
 
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror or error}.") from None
+def run() -> int:
+    """Run the program; return its exit code."""
+    return exit_code(main)
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(run())

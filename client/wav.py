@@ -6,6 +6,8 @@ its header is true, so that a file under that name is always whole.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,7 @@ import soundfile
 from typing_extensions import Self
 
 from client.errors import BadInput, ClientError, Interrupted
+from client.recordings import Recording
 from common.audio.encoding import encode_s16le
 from common.audio.pcm import (
     BYTES_PER_SAMPLE,
@@ -26,20 +29,8 @@ from common.audio.pcm import (
 from common.audio.samples import resample
 
 
-@dataclass(frozen=True)
-class Recording:
-    """Mono s16le PCM at `sample_rate_hz`, which is one that the server takes."""
-
-    pcm: bytes
-    sample_rate_hz: int
-
-    @property
-    def audio_s(self) -> float:
-        return len(self.pcm) / BYTES_PER_SAMPLE / self.sample_rate_hz
-
-
 def read_wav(path: Path) -> Recording:
-    """The audio of a WAV file of any sample format, rate and number of channels.
+    """Read a WAV file of any sample format, rate and number of channels as mono s16le.
 
     Channels are averaged. A rate that the server takes (8 000 to 48 000 Hz) is kept, any other is
     resampled to the nearest one. Raises `BadInput`.
@@ -140,3 +131,43 @@ class WavFile:
 
     def _cannot_write(self, error: OSError) -> BadInput:
         return BadInput(f"{self.path} cannot be written: {error.strerror or error}.")
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A file of speech and how it came about; times from when it was asked for."""
+
+    path: Path
+    sample_rate_hz: int
+    audio_s: float
+    first_audio_s: float
+    total_s: float
+
+    @property
+    def real_time_factor(self) -> float:
+        """Time it took per time it lasts: below 1 it can be listened to while it is made."""
+        return self.total_s / self.audio_s
+
+
+def write_speech(
+    audio: Iterable[bytes],
+    out: Path,
+    sample_rate_hz: int,
+    *,
+    asked_at: float,
+    on_audio: Callable[[float], None],
+) -> Spoken:
+    """Write `audio`, s16le mono, into the WAV file `out`, which appears when it is whole.
+
+    `asked_at` is in seconds of `time.perf_counter`; `on_audio` is called with the seconds of audio
+    so far. Raises as `WavFile` and what `audio` raises.
+    """
+    first_audio_s = 0.0
+    with WavFile(out, sample_rate_hz) as wav:
+        for pcm in audio:
+            first_audio_s = first_audio_s or time.perf_counter() - asked_at
+            wav.write(pcm)
+            on_audio(wav.audio_s)
+        total_s = time.perf_counter() - asked_at
+        wav.commit()
+    return Spoken(out, sample_rate_hz, wav.audio_s, first_audio_s, total_s)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 from starlette.types import Receive, Scope, Send
 from websockets.sync.server import ServerConnection
@@ -192,7 +192,7 @@ def test_a_stream_that_the_server_ends_is_not_taken_for_whole(ws_server: WsServe
     async def use(client: SpeechClient) -> None:
         async def waiting() -> AsyncIterator[bytes]:
             yield b"\1\0"
-            await asyncio.Event().wait()
+            await anyio.sleep_forever()
 
         listening = client.listen(waiting())
         with pytest.raises(Lost, match="idle for 60 s"):
@@ -210,7 +210,7 @@ def test_a_stream_may_be_finished_before_its_audio(ws_server: WsServer) -> None:
         async def endless() -> AsyncIterator[bytes]:
             for _ in range(4):
                 yield b"\1\0"
-            await asyncio.Event().wait()
+            await anyio.sleep_forever()
 
         listening = client.listen(endless())
         async for event in listening:

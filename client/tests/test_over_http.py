@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from client import echo_bytes, transcribe
 from client.errors import BadInput, BrokenOff, NoSpeech, Refused, ServerAway
+from client.recordings import Recording
 from client.tests.conftest import HttpServer
-from client.wav import Recording
 from common.protocol.recognition import Segment, Word
 
 RECORDING = Recording(b"\5\0" * 1600, 16000)
@@ -148,10 +148,38 @@ def test_unknown_host_is_said_so() -> None:
         transcribe.transcribe(RECORDING, "http://nobody.invalid:8000")
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ws://localhost", "http://", "http://h:x"])
+@pytest.mark.parametrize("url", ["localhost:8000", "http://", "http://h:x"])
 def test_address_of_another_kind_is_bad_input(url: str) -> None:
     with pytest.raises(BadInput, match="not an address like http://localhost"):
         transcribe.transcribe(RECORDING, url)
+
+
+def test_an_address_may_be_that_of_a_websocket(http_server: HttpServer) -> None:
+    url = http_server(answers(json.dumps({"text": "Hello", "segments": []}).encode()))
+    transcript = transcribe.transcribe(RECORDING, f"{url.replace('http', 'ws')}/ws/stt")
+    assert transcript.text == "Hello"
+
+
+def test_a_recording_says_its_rate_and_encoding_itself(http_server: HttpServer) -> None:
+    seen: dict[str, str | bytes] = {}
+    url = http_server(answers(json.dumps({"text": "", "segments": []}).encode(), seen=seen))
+    transcribe.transcribe(Recording(b"\xff" * 100, 8000, "mulaw"), url)
+    assert seen["query"] == "sr=8000&ch=1&fmt=mulaw&lang=en"
+
+
+def test_a_file_may_be_given_by_its_path(http_server: HttpServer, tmp_path: Path) -> None:
+    url = http_server(answers(json.dumps({"text": "Hello", "segments": []}).encode()))
+    path = tmp_path / "talk.mp3"
+    path.write_bytes(b"ID3")
+    assert transcribe.transcribe(str(path), url).text == "Hello"
+    with pytest.raises(BadInput, match="cannot be read"):
+        transcribe.transcribe(str(tmp_path / "none.mp3"), url)
+
+
+def test_audio_of_another_type_is_refused_by_its_name(http_server: HttpServer) -> None:
+    url = http_server(answers(b"{}"))
+    with pytest.raises(TypeError, match="not list"):
+        transcribe.transcribe([1, 2], url)  # type: ignore[arg-type]
 
 
 def test_silent_server_is_given_up(http_server: HttpServer) -> None:
@@ -176,7 +204,7 @@ def test_transcript_has_its_segments(http_server: HttpServer) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"text":"x","segments":[{}]}'])
 def test_answer_that_is_no_transcript_is_not_success(body: bytes, http_server: HttpServer) -> None:
-    with pytest.raises(BrokenOff, match="no transcript"):
+    with pytest.raises(BrokenOff, match="not a transcript"):
         transcribe.transcribe(RECORDING, http_server(answers(body)))
 
 

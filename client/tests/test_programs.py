@@ -19,13 +19,14 @@ from client.stream_tts import main
 from client.tests.conftest import WsServer
 from client.tests.simple_mode import CHUNK, END, frames_of, part_of, says
 
+PROGRAMS = ("stream_tts.py", "stream_stt.py", "echo_bytes.py", "transcribe.py")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_program_prints_what_became_of_the_text(
     ws_server: WsServer, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["--text", "Hello", "--out", str(out), "--uri", ws_server(says(CHUNK, END))])
+    main(["--text", "Hello", "--out", str(out), "--url", ws_server(says(CHUNK, END))])
     printed = capsys.readouterr()
     for line in ("first audio after", "0.04 s at 16000 Hz", "real-time factor", str(out)):
         assert line in printed.out
@@ -67,7 +68,7 @@ def test_text_comes_from_a_file_or_stdin(
     else:
         stdin = SimpleNamespace(buffer=io.BytesIO(text.encode()), isatty=lambda: False)
         monkeypatch.setattr("sys.stdin", stdin)
-    main([*arguments, "--out", str(out), "--uri", ws_server(handler)])
+    main([*arguments, "--out", str(out), "--url", ws_server(handler)])
     assert json.loads(heard[0]) == {"text": text}
 
 
@@ -99,7 +100,7 @@ def test_plays_the_whole_file(
     player.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     uri = ws_server(says(CHUNK, END))
-    main(["--text", "Hello", "--play", "--out", str(out), "--uri", uri])
+    main(["--text", "Hello", "--play", "--out", str(out), "--url", uri])
     assert out.with_name("out.wav.played").read_bytes() == out.read_bytes()
 
 
@@ -121,7 +122,7 @@ def test_script_that_is_interrupted_exits_130_and_names_the_part(endless: str, o
         "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
         "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
     )
-    script = ["client/stream_tts.py", "--text", "x", "--out", str(out), "--uri", endless]
+    script = ["client/stream_tts.py", "--text", "x", "--out", str(out), "--url", endless]
     with subprocess.Popen(
         [sys.executable, "-c", attentive, *script],
         cwd=ROOT,
@@ -138,7 +139,7 @@ def test_script_that_is_interrupted_exits_130_and_names_the_part(endless: str, o
     assert frames_of(part_of(out)).startswith(CHUNK)
 
 
-@pytest.mark.parametrize("script", ["stream_tts.py", "echo_bytes.py", "transcribe.py"])
+@pytest.mark.parametrize("script", PROGRAMS)
 def test_script_runs_from_the_root_and_documents_its_exit_codes(script: str) -> None:
     ran = subprocess.run(
         [sys.executable, f"client/{script}", "--help"],
@@ -149,6 +150,21 @@ def test_script_runs_from_the_root_and_documents_its_exit_codes(script: str) -> 
     )
     assert ran.returncode == 0, ran.stderr
     assert "exit codes: 0 done" in " ".join(ran.stdout.split())
+
+
+@pytest.mark.parametrize("script", PROGRAMS)
+def test_a_machine_without_the_packages_is_told_what_to_install(script: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-S", f"client/{script}", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert "run `make setup`" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_clients_need_no_service_and_no_web_framework() -> None:

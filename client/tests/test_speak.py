@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator
 
+import anyio
 import pytest
 from websockets.http11 import Request
 from websockets.sync.server import ServerConnection
@@ -13,6 +13,7 @@ from websockets.sync.server import ServerConnection
 from client import (
     BadInput,
     BrokenOff,
+    Recording,
     SpeechClient,
     Timeouts,
 )
@@ -63,6 +64,15 @@ def test_a_whole_text_is_one_message_and_its_audio_comes_in_order(ws_server: WsS
     assert server.received[0] == {"type": "speak", "id": "u1", "text": "Hi."}
 
 
+def test_an_utterance_that_is_read_knows_its_rate_and_encoding(ws_server: WsServer) -> None:
+    async def use(client: SpeechClient) -> None:
+        recording = await client.speak("Hi.", sample_rate=8000, encoding="mulaw").read()
+        assert recording == Recording(CHUNK, 8000, "mulaw")
+        assert recording.audio_s == len(CHUNK) / 8000
+
+    run(ws_server(SessionServer(speaks_whatever_comes)), use)
+
+
 def test_audio_comes_while_the_text_is_still_being_written(ws_server: WsServer) -> None:
     def answer(side: Side) -> None:
         id_ = side.read()["id"]
@@ -76,7 +86,7 @@ def test_audio_comes_while_the_text_is_still_being_written(ws_server: WsServer) 
     server = SessionServer(answer)
 
     async def use(client: SpeechClient) -> None:
-        heard = asyncio.Event()
+        heard = anyio.Event()
 
         async def written() -> AsyncIterator[str]:
             yield "First. "
@@ -115,7 +125,9 @@ def test_utterances_after_each_other_use_one_connection_and_at_once_several(
         for _ in range(3):
             assert await all_of(client.speak("Hello")) == CHUNK
         assert len(server.starts) == 1
-        await asyncio.gather(*(all_of(client.speak("Hello")) for _ in range(3)))
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(all_of, client.speak("Hello"))
         assert len(server.starts) == 3
         await all_of(client.speak("Hello", speed=2))
         assert len(server.starts) == 4, "other options need a session of their own"
@@ -152,16 +164,16 @@ def test_leaving_cancels_and_the_connection_serves_the_next(ws_server: WsServer,
             await anext(iterator)
             del iterator
         else:
-            heard = asyncio.Event()
+            heard = anyio.Event()
 
             async def listen() -> None:
                 async for _ in client.speak("A long text."):
                     heard.set()
 
-            listening = asyncio.create_task(listen())
-            await heard.wait()
-            listening.cancel()
-            await asyncio.wait([listening])
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listen)
+                await heard.wait()
+                tasks.cancel_scope.cancel()
 
     async def use(client: SpeechClient) -> None:
         await leave(client)

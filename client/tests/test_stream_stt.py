@@ -17,7 +17,7 @@ from websockets.sync.server import ServerConnection
 
 from client.cli import exit_code
 from client.errors import BrokenOff
-from client.stream_stt import listen, main, pieces_of
+from client.stream_stt import chunks_of, listen, main
 from client.tests.conftest import WsServer
 from client.wav import WavFile
 from common.protocol.live import Final, ListenEnd, Partial, SpeechStart
@@ -147,7 +147,7 @@ def test_the_program_prints_finals_as_lines(
     ws_server: WsServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = Listening(PARTIAL, FINAL, END)
-    main(["--wav", wav_of(tmp_path, b"\1\0" * 4000), "--fast", "--uri", ws_server(server)])
+    main(["--wav", wav_of(tmp_path, b"\1\0" * 4000), "--fast", "--url", ws_server(server)])
     assert capsys.readouterr().out == "Hello world.\n"
     assert server.audio == b"\1\0" * 4000
 
@@ -159,7 +159,7 @@ def test_the_program_takes_raw_audio_from_a_pipe(
     monkeypatch.setattr(sys, "stdin", pipe)
     server = Listening(FINAL, END)
     options = ["--rate", "48000", "--channels", "2", "--times", "--endpoint-ms", "300"]
-    main([*options, "--uri", ws_server(server)])
+    main([*options, "--url", ws_server(server)])
     assert capsys.readouterr().out == "    0.32     1.48  Hello world.\n"
     assert server.audio == b"\2\0" * 70_000
     assert server.start["sample_rate"] == 48000
@@ -179,7 +179,7 @@ def test_on_a_terminal_the_line_shows_what_is_heard_so_far(
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     server = Listening(PARTIAL, FINAL, END)
-    main(["--wav", wav_of(tmp_path, bytes(3200)), "--fast", "--uri", ws_server(server)])
+    main(["--wav", wav_of(tmp_path, bytes(3200)), "--fast", "--url", ws_server(server)])
     shown = terminal.getvalue()
     assert "\x1b[1mhello \x1b[0mwor" in shown
     assert shown.endswith("\r\x1b[K")
@@ -198,10 +198,10 @@ def test_a_server_that_leaves_gets_the_session_finished(
         connection.send(json.dumps(END))
 
     wav = wav_of(tmp_path, bytes(320_000))
-    main(["--wav", wav, "--uri", ws_server(handler)])
+    main(["--wav", wav, "--url", ws_server(handler)])
     said = capsys.readouterr()
     assert said.out == "Hello world.\n"
-    assert "about to leave" in said.err
+    assert "shuts down" in said.err
 
 
 @pytest.mark.parametrize(
@@ -214,19 +214,19 @@ def test_a_server_that_leaves_gets_the_session_finished(
     ],
 )
 def test_exit_codes(ws_server: WsServer, tmp_path: Path, server: Listening, code: int) -> None:
-    arguments = ["--wav", wav_of(tmp_path, bytes(320)), "--fast", "--uri", ws_server(server)]
+    arguments = ["--wav", wav_of(tmp_path, bytes(320)), "--fast", "--url", ws_server(server)]
     assert exit_code(lambda: main(arguments)) == code
 
 
 def test_without_a_server_it_says_so(closed_port: int, tmp_path: Path) -> None:
     wav = wav_of(tmp_path, bytes(320))
     uri = f"ws://127.0.0.1:{closed_port}/ws/stt"
-    assert exit_code(lambda: main(["--wav", wav, "--uri", uri])) == 3
+    assert exit_code(lambda: main(["--wav", wav, "--url", uri])) == 3
     assert exit_code(lambda: main(["--wav", str(tmp_path / "none.wav")])) == 2
 
 
 def test_pieces_are_paced_as_they_would_be_spoken() -> None:
     started = time.monotonic()
-    assert b"".join(pieces_of(bytes(9600), 32_000, paced=True)) == bytes(9600)
+    assert b"".join(chunks_of(bytes(9600), 32_000, paced=True)) == bytes(9600)
     assert time.monotonic() - started >= 0.25
-    assert [len(p) for p in pieces_of(bytes(3000), 32_000, paced=False)] == [1280, 1280, 440]
+    assert [len(p) for p in chunks_of(bytes(3000), 32_000, paced=False)] == [1280, 1280, 440]

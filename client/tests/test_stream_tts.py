@@ -175,9 +175,9 @@ def test_no_server_is_said_with_its_address(closed_port: int, out: Path) -> None
         speak_to_file("Hello", out, uri)
 
 
-@pytest.mark.parametrize("uri", ["localhost:8000", "http://localhost", "ws://", "ws://h:x/"])
+@pytest.mark.parametrize("uri", ["localhost:8000", "ftp://localhost", "ws://", "ws://h:x/"])
 def test_address_of_another_kind_is_bad_input(uri: str, out: Path) -> None:
-    with pytest.raises(BadInput, match="not an address like ws://localhost"):
+    with pytest.raises(BadInput, match="not an address like http://localhost"):
         speak_to_file("Hello", out, uri)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any
 
+import anyio
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection
@@ -21,10 +21,11 @@ def run(uri: str, use: Async, **options: Any) -> None:
 
     async def main() -> None:
         url = uri.replace("ws", "http", 1).removesuffix("/ws/tts")
-        async with SpeechClient(url, **options) as client:
-            await use(client)
+        with anyio.fail_after(20):
+            async with SpeechClient(url, **options) as client:
+                await use(client)
 
-    asyncio.run(asyncio.wait_for(main(), 20))
+    anyio.run(main)
 
 
 async def hear(audio: AsyncIterable[bytes], heard: list[bytes]) -> None:
@@ -41,7 +42,7 @@ async def all_of(audio: AsyncIterable[bytes]) -> bytes:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what the server's thread brings about."""
     while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
+        await anyio.sleep(0.005)
 
 
 def busy_door(times: int, retry_after: str = "0") -> Callable[[Any, Request], Response | None]:

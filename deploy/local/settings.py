@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from asr_service.app.settings import AsrSettings
-from client.address import KEY_VARIABLE
+from client.connection import KEY_VARIABLE
 from common.settings import CommonSettings, load_settings
 from deploy.local.fleet import ports_in_use
 from gateway.app.settings import GatewaySettings

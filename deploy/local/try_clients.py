@@ -36,7 +36,7 @@ def main() -> int:
             )
             return 2
     speech, echo = f"{FOLDER}/speech.wav", f"{FOLDER}/echo.wav"
-    speak = ["stream_tts.py", "--text", TEXT, "--out", speech, "--uri", f"ws://{gateway}/ws/tts"]
+    speak = ["stream_tts.py", "--text", TEXT, "--out", speech, "--url", f"http://{gateway}"]
     if sample_rate_hz != 16000:
         speak += ["--sample-rate", str(sample_rate_hz)]
     url = ["--url", f"http://{gateway}"]

@@ -42,7 +42,7 @@ def test_docker_and_nothing_else_is_enough_for_the_clients(fleet: Fleet) -> None
     assert "heard             The quick brown fox jumps over 13 lazy dogs." in said
     said = fleet.compose(
         *("run", "--rm", "client", "python", "client/stream_tts.py", "--text", "Hello world"),
-        *("--out", "/tmp/hello.wav", "--uri", "ws://gateway:8000/ws/tts"),
+        *("--out", "/tmp/hello.wav", "--url", "http://gateway:8000"),
     )
     assert "written to        /tmp/hello.wav" in said
 

@@ -38,7 +38,7 @@ def test_clients_with_a_key_are_served_and_no_log_holds_it(
         assert KEY not in ended.stdout + ended.stderr
         return ended.returncode
 
-    say = ["--text", "Good morning.", "--uri", f"{fleet.url('gateway', scheme='ws')}/ws/tts"]
+    say = ["--text", "Good morning.", "--url", fleet.url("gateway")]
     url = ["--wav", "said.wav", "--url", fleet.url("gateway")]
     assert run("stream_tts.py", *say, "--out", "none.wav", key="wrong-key-1") == Refused.exit_code
     assert run("stream_tts.py", *say, "--out", "said.wav", key=KEY) == 0

@@ -1,4 +1,4 @@
-"""When to ask again: only for what has delivered nothing, and only if asking again may help."""
+"""When a request is tried again: only if it has delivered nothing, and only if that may help."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Retry:
-    """How often to ask and how long to wait in between; `Retry(attempts=1)` asks once."""
+    """How often a request is tried, and how long is waited in between; `attempts=1` is once."""
 
     attempts: int = 3
     longest_wait_s: float = 5.0
-    """A server that wants to be left alone for longer than this is not asked again."""
+    """A server whose `Retry-After` is longer than this is not tried again."""
 
-    async def __call__(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What `ask` gives, or raises last. It must have delivered nothing when it raises.
+    async def __call__(self, request: Callable[[], Awaitable[T]]) -> T:
+        """Return what `request` returns, or raise what it raises last.
 
-        The waits are those that the server asks for (`Retry-After`), else random ones that grow
+        It must have delivered nothing when it raises. The waits are those that the server asks for
+        (`Retry-After`), else random ones that grow
         (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter).
         """
         grown = wait_random_exponential(multiplier=0.2, max=self.longest_wait_s)
@@ -47,7 +48,7 @@ class Retry:
 
         # A coroutine function, by which the library knows what is to be awaited.
         async def attempt() -> T:
-            return await ask()
+            return await request()
 
         return await retrying(attempt)
 
