@@ -101,8 +101,8 @@ def _deviation(
     """Return how far the decoder's mel frames are from Coqui's, each decoding on its own."""
     from tts_service.app.engines.tacotron.batch import Batch
     from tts_service.app.engines.tacotron.decoder import DecoderModel, Row
+    from tts_service.app.engines.tacotron.graph import open_graph
     from tts_service.app.engines.tacotron.guard import Guard
-    from tts_service.app.engines.tacotron.sessions import open_graph
 
     steps = DEVIATION_STEPS
     coqui.model.decoder.max_decoder_steps = min(coqui.model.decoder.max_decoder_steps, steps)
@@ -113,8 +113,8 @@ def _deviation(
     guard = Guard(symbols.ids.size, manifest.r, steps, GuardLimits.off())
     dropout = np.random.Generator(np.random.Philox([0, 0])) if manifest.prenet_dropout else None
     batch = Batch(DecoderModel(open_graph(folder / manifest.precisions[name].file)))
-    seat = batch.join(Row(memory[0], keys[0], guard, dropout))
-    parts, _ = batch.take(seat, steps * manifest.r)
+    slot = batch.join(Row(memory[0], keys[0], guard, dropout))
+    parts, _ = batch.take(slot, steps * manifest.r)
     ours = np.concatenate(parts)
     common = min(len(ours), len(theirs))
     error = np.sqrt(np.mean((ours[:common] - theirs[:common]) ** 2))

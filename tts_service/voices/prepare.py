@@ -10,8 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tts_service.app.engines.tacotron.errors import VoiceError
-from tts_service.app.engines.tacotron.manifest import FILE, Manifest, read_manifest, voice_folder
+from tts_service.app.engines.tacotron.manifest import (
+    FILE,
+    Manifest,
+    VoiceError,
+    read_manifest,
+    voice_folder,
+)
 
 from . import catalogue
 from .errors import Busy, CheckFailed, UnknownVoice

@@ -150,7 +150,7 @@ class Session:
         try:
             async with error_boundary(self._websocket, session=self._mode.is_session):
                 await until_first(
-                    self._listen(first),
+                    self._receive(first),
                     self._speak(),
                     self._watch_idleness(),
                     self._announce_end(),
@@ -163,7 +163,7 @@ class Session:
 
     # --- the tasks ---
 
-    async def _listen(self, first: Received | None) -> None:
+    async def _receive(self, first: Received | None) -> None:
         """Take messages; return when the client has gone."""
         await self._write()
         if first is not None:

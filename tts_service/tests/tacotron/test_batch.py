@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tts_service.app.engines.tacotron.batch import Batch, Seat
+from tts_service.app.engines.tacotron.batch import Batch, Slot
 from tts_service.app.engines.tacotron.decoder import Row, Stack, Step
 from tts_service.app.engines.tacotron.guard import Guard, GuardLimits
 
@@ -50,9 +50,9 @@ class CountingModel:
 
     def deliver(self, step: Step) -> None:
         for i, row in enumerate(step.stack.rows):
-            if row.verdict is None:
+            if row.end is None:
                 row.frames.append(step.frames[i : i + 1])
-                row.verdict = row.guard.observe(step.attention[i], float(step.stop[i, 0]))
+                row.end = row.guard.observe(step.attention[i], float(step.stop[i, 0]))
 
 
 @pytest.fixture
@@ -75,28 +75,28 @@ def numbers(parts: list[NDArray[np.float32]]) -> list[tuple[int, int]]:
 
 def test_one_speaker_gets_its_frames_in_order(model: CountingModel) -> None:
     one = batch(model)
-    seat = one.join(row(7))
-    first, verdict = one.take(seat, 3)
-    second, _ = one.take(seat, 2)
+    slot = one.join(row(7))
+    first, end = one.take(slot, 3)
+    second, _ = one.take(slot, 2)
     assert numbers(first + second) == [(7, step) for step in (1, 2, 3, 4, 5)]
-    assert verdict is None
+    assert end is None
 
 
 def test_a_row_that_ends_gives_what_it_has_and_says_so(model: CountingModel) -> None:
     one = batch(model)
-    seat = one.join(row(1, steps=4))
-    parts, verdict = one.take(seat, 10)
+    slot = one.join(row(1, steps=4))
+    parts, end = one.take(slot, 10)
     assert len(parts) == 4
-    assert verdict is not None
+    assert end is not None
 
 
 def spoken(one: Batch, number: int, chunks: Iterator[int]) -> list[tuple[int, int]]:
-    seat = one.join(row(number))
+    slot = one.join(row(number))
     got: list[tuple[int, int]] = []
     for chunk in chunks:
-        parts, _ = one.take(seat, chunk)
+        parts, _ = one.take(slot, chunk)
         got += numbers(parts)
-    one.leave(seat)
+    one.leave(slot)
     return got
 
 
@@ -167,17 +167,17 @@ def test_cancelling_ends_the_wait_after_the_step_under_way(model: CountingModel)
             cancelled.set()
 
     model.before = cancel_in_third_step
-    parts, verdict = one.take(one.join(row(1)), 100, cancelled.is_set)
+    parts, end = one.take(one.join(row(1)), 100, cancelled.is_set)
     assert len(parts) == 3
-    assert verdict is None
+    assert end is None
 
 
 def test_a_follower_that_is_cancelled_does_not_hold_up_the_others(model: CountingModel) -> None:
     one = batch(model, max_rows=2)
     stop = threading.Event()
 
-    def take(seat: Seat, frames: int, cancelled: Callable[[], bool]) -> int:
-        return len(one.take(seat, frames, cancelled)[0])
+    def take(slot: Slot, frames: int, cancelled: Callable[[], bool]) -> int:
+        return len(one.take(slot, frames, cancelled)[0])
 
     with ThreadPoolExecutor(6) as threads:
         leaving = [threads.submit(take, one.join(row(n)), 10**9, stop.is_set) for n in range(3)]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tts_service.app.engines.tacotron.endpoint import EndpointCut
 from tts_service.app.engines.tacotron.manifest import Endpoint
+from tts_service.app.engines.tacotron.vocoder import EndpointCut
 
 RULE = Endpoint(window=17, hop=4, threshold=0.1)
 

@@ -7,8 +7,7 @@ import pytest
 
 from tts_service.app.engines.tacotron import BrokenVoiceError, numerals
 from tts_service.app.engines.tacotron.cleaners import CLEANERS
-from tts_service.app.engines.tacotron.corrections import correct
-from tts_service.app.engines.tacotron.frontend import FrontEnd
+from tts_service.app.engines.tacotron.frontend import FrontEnd, correct
 from tts_service.app.engines.tacotron.manifest import TextInput
 from tts_service.tests.tacotron import tiny
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tts_service.app.engines.tacotron.guard import Ending, Guard, GuardLimits, Verdict
+from tts_service.app.engines.tacotron.guard import DecodeEnd, Guard, GuardLimits, StopReason
 
 LIMITS = GuardLimits()
 Trace = Iterable[tuple[NDArray[np.float32], float]]
@@ -32,130 +32,130 @@ def spoken(
 
 def judge(
     symbols: int, *traces: Trace, r: int = 1, max_steps: int = 10_000, limits: GuardLimits = LIMITS
-) -> tuple[Verdict | None, int]:
+) -> tuple[DecodeEnd | None, int]:
     guard = Guard(symbols, r, max_steps, limits)
     for trace in traces:
         for attention, stop in trace:
-            verdict = guard.observe(attention, stop)
-            if verdict is not None:
-                return verdict, guard.steps
+            end = guard.observe(attention, stop)
+            if end is not None:
+                return end, guard.steps
     return None, guard.steps
 
 
 def test_healthy_speech_ends_at_its_stop_token() -> None:
-    verdict, steps = judge(40, spoken(40), [(at(40, 39), 0.9)])
-    assert verdict == Verdict(Ending.STOP, steps, 39)
+    end, steps = judge(40, spoken(40), [(at(40, 39), 0.9)])
+    assert end == DecodeEnd(StopReason.STOP, steps, 39)
 
 
 def test_slow_speech_with_long_pauses_is_left_alone() -> None:
     pause = [(at(40, 20), 0.0)] * 80
-    verdict, _ = judge(40, spoken(40, 9, until=21), pause, spoken(40, 9, 21), [(at(40, 39), 0.9)])
-    assert verdict is not None
-    assert verdict.ending is Ending.STOP
+    end, _ = judge(40, spoken(40, 9, until=21), pause, spoken(40, 9, 21), [(at(40, 39), 0.9)])
+    assert end is not None
+    assert end.reason is StopReason.STOP
 
 
 def test_the_stop_token_is_not_heeded_in_the_first_step() -> None:
     """As in Coqui; one symbol is spoken in two steps at least."""
-    verdict, steps = judge(1, [(at(1, 0), 0.9), (at(1, 0), 0.9)])
-    assert verdict == Verdict(Ending.STOP, 2, 0)
+    end, steps = judge(1, [(at(1, 0), 0.9), (at(1, 0), 0.9)])
+    assert end == DecodeEnd(StopReason.STOP, 2, 0)
     assert steps == 2
 
 
 @pytest.mark.parametrize("stop", [0.5, 0.1])
 def test_a_stop_probability_up_to_a_half_is_no_stop(stop: float) -> None:
-    verdict, _ = judge(3, spoken(3), [(at(3, 2), stop)])
-    assert verdict is None
+    end, _ = judge(3, spoken(3), [(at(3, 2), stop)])
+    assert end is None
 
 
 def test_a_missing_stop_token_ends_after_the_end_has_been_spoken() -> None:
-    verdict, steps = judge(40, spoken(40), [(at(40, 39), 0.0)] * 1000)
-    assert verdict is not None
-    assert verdict.ending is Ending.NO_STOP
-    assert not verdict.ending.failed
+    end, steps = judge(40, spoken(40), [(at(40, 39), 0.0)] * 1000)
+    assert end is not None
+    assert end.reason is StopReason.NO_STOP
+    assert not end.reason.failed
     reached_end = 39 * 6 + 1
-    assert verdict.keep_frames == reached_end + LIMITS.grace_frames
+    assert end.keep_frames == reached_end + LIMITS.grace_frames
     assert steps == reached_end + LIMITS.end_stall_frames
 
 
 def test_no_progress_is_ended_and_cut_where_progress_ended() -> None:
-    verdict, steps = judge(60, spoken(60, until=31), [(at(60, 30), 0.0)] * 1000)
-    assert verdict is not None
-    assert verdict.ending is Ending.STALLED
-    assert verdict.ending.failed
-    assert verdict.reached == 30
+    end, steps = judge(60, spoken(60, until=31), [(at(60, 30), 0.0)] * 1000)
+    assert end is not None
+    assert end.reason is StopReason.STALLED
+    assert end.reason.failed
+    assert end.reached == 30
     advanced = 30 * 6
-    assert verdict.keep_frames == advanced + 1 + LIMITS.grace_frames
+    assert end.keep_frames == advanced + 1 + LIMITS.grace_frames
     assert steps <= advanced + 1 + LIMITS.stall_frames
 
 
 def test_a_loop_back_to_what_was_said_is_no_progress() -> None:
     loop = [(at(60, 10 + i % 12), 0.0) for i in range(1000)]
-    verdict, _ = judge(60, spoken(60, until=31), loop)
-    assert verdict is not None
-    assert verdict.ending is Ending.STALLED
-    assert verdict.reached == 30
+    end, _ = judge(60, spoken(60, until=31), loop)
+    assert end is not None
+    assert end.reason is StopReason.STALLED
+    assert end.reached == 30
 
 
 def test_one_symbol_over_and_over_is_ended_even_with_steps_forward() -> None:
     """Every 50 frames the attention flickers one symbol ahead: only coverage tells."""
     trace = [(at(60, 20 + i // 50 if i % 50 == 49 else 20), 0.0) for i in range(1000)]
-    verdict, steps = judge(60, spoken(60, until=20), trace)
-    assert verdict is not None
-    assert verdict.ending is Ending.STALLED
+    end, steps = judge(60, spoken(60, until=20), trace)
+    assert end is not None
+    assert end.reason is StopReason.STALLED
     assert steps < 20 * 6 + 260
 
 
 def test_attention_that_points_nowhere_is_ended() -> None:
     flat = np.full(60, 1 / 60, np.float32)
-    verdict, steps = judge(60, spoken(60, until=10), [(flat, 0.0)] * 1000)
-    assert verdict is not None
-    assert verdict.ending is Ending.LOST
+    end, steps = judge(60, spoken(60, until=10), [(flat, 0.0)] * 1000)
+    assert end is not None
+    assert end.reason is StopReason.LOST
     assert steps <= 60 + LIMITS.spread_frames + 1
 
 
 def test_a_stop_in_the_middle_of_the_text_is_told() -> None:
-    verdict, steps = judge(60, spoken(60, until=30), [(at(60, 29), 0.9)])
-    assert verdict == Verdict(Ending.EARLY_STOP, steps, 29)
-    assert verdict.ending.failed
+    end, steps = judge(60, spoken(60, until=30), [(at(60, 29), 0.9)])
+    assert end == DecodeEnd(StopReason.EARLY_STOP, steps, 29)
+    assert end.reason.failed
 
 
 def test_a_stop_on_the_last_letters_is_no_early_stop() -> None:
-    verdict, _ = judge(60, spoken(60, until=54), [(at(60, 53), 0.9)])
-    assert verdict is not None
-    assert verdict.ending is Ending.STOP
+    end, _ = judge(60, spoken(60, until=54), [(at(60, 53), 0.9)])
+    assert end is not None
+    assert end.reason is StopReason.STOP
 
 
 def test_a_short_text_has_room_for_its_end() -> None:
-    verdict, _ = judge(4, spoken(4, 20, until=1), [(at(4, 0), 0.9)])
-    assert verdict is not None
-    assert verdict.ending is Ending.STOP
+    end, _ = judge(4, spoken(4, 20, until=1), [(at(4, 0), 0.9)])
+    assert end is not None
+    assert end.reason is StopReason.STOP
 
 
 @pytest.mark.parametrize("symbols", [40, 80])
 def test_the_cap_is_proportional_to_the_symbols(symbols: int) -> None:
     """Speech that crawls, making progress all the time."""
-    verdict, steps = judge(symbols, spoken(symbols, 40))
-    assert verdict is not None
-    assert verdict.ending is Ending.TOO_LONG
+    end, steps = judge(symbols, spoken(symbols, 40))
+    assert end is not None
+    assert end.reason is StopReason.TOO_LONG
     assert steps == LIMITS.spare_frames + LIMITS.frames_per_symbol * symbols
 
 
 def test_coquis_own_limit_holds_too() -> None:
-    verdict, _ = judge(60, spoken(60), max_steps=7)
-    assert verdict == Verdict(Ending.LIMIT, 7, 1)
+    end, _ = judge(60, spoken(60), max_steps=7)
+    assert end == DecodeEnd(StopReason.LIMIT, 7, 1)
 
 
 def test_limits_are_in_frames_whatever_the_reduction_rate() -> None:
-    verdict, steps = judge(60, spoken(60, 2, until=31), [(at(60, 30), 0.0)] * 1000, r=3)
-    assert verdict is not None
-    assert verdict.ending is Ending.STALLED
+    end, steps = judge(60, spoken(60, 2, until=31), [(at(60, 30), 0.0)] * 1000, r=3)
+    assert end is not None
+    assert end.reason is StopReason.STALLED
     assert steps * 3 <= (30 * 2 + 1) * 3 + LIMITS.stall_frames + 3
 
 
 def test_switched_off_only_the_stop_token_and_the_limit_count() -> None:
     flat = np.full(60, 1 / 60, np.float32)
-    verdict, steps = judge(60, [(flat, 0.0)] * 5000, [(flat, 0.9)], limits=GuardLimits.off())
-    assert verdict == Verdict(Ending.STOP, 5001, 0)
+    end, steps = judge(60, [(flat, 0.0)] * 5000, [(flat, 0.9)], limits=GuardLimits.off())
+    assert end == DecodeEnd(StopReason.STOP, 5001, 0)
     assert steps == 5001
 
 

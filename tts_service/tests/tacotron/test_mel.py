@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tts_service.app.engines.tacotron.manifest import MelStep
-from tts_service.app.engines.tacotron.mel import MelBridge, Pacer
+from tts_service.app.engines.tacotron.vocoder import MelBridge, Pacer
 
 
 def ramp(n: int) -> NDArray[np.float32]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from tts_service.app.engines.tacotron.schedule import Pace, Schedule
+from tts_service.app.engines.tacotron.speech import ChunkSchedule, Pace
 
 FRAME_S = 256 / 22050
 CONTEXT = 18
@@ -32,7 +32,7 @@ class Machine:
 def play(machine: Machine, frames: int, pace: Pace | None = None) -> tuple[float, list[int], float]:
     """Speak `frames`; returns the first sound's time, the chunks and the time without sound."""
     began = machine.now
-    schedule = Schedule(pace or Pace(), FRAME_S, lambda: machine.now)
+    schedule = ChunkSchedule(pace or Pace(), FRAME_S, lambda: machine.now)
     chunks: list[int] = []
     heard_until, silent_s, first = 0.0, 0.0, 0.0
     left = frames
@@ -65,7 +65,7 @@ def test_jitter_of_the_machine_is_survived() -> None:
 
 def test_a_machine_that_grows_slower_is_believed_at_once() -> None:
     machine = Machine(0.2, 0.0)
-    schedule = Schedule(Pace(), FRAME_S, lambda: machine.now)
+    schedule = ChunkSchedule(Pace(), FRAME_S, lambda: machine.now)
     for _ in range(6):
         frames = schedule.next_frames()
         machine.work(frames)
@@ -99,7 +99,7 @@ def test_a_machine_that_cannot_keep_up_makes_few_gaps_of_many() -> None:
 
 def test_after_a_gap_the_lead_is_won_back() -> None:
     machine = Machine(0.5, 0.0)
-    schedule = Schedule(Pace(), FRAME_S, lambda: machine.now)
+    schedule = ChunkSchedule(Pace(), FRAME_S, lambda: machine.now)
     heard_until, silent = 0.0, []
     for chunk in range(40):
         frames = schedule.next_frames()
@@ -115,13 +115,13 @@ def test_after_a_gap_the_lead_is_won_back() -> None:
 
 @pytest.mark.parametrize("others", [0, 1, 4])
 def test_the_first_chunk_lasts_until_all_others_are_served(others: int) -> None:
-    first = Schedule(Pace(), FRAME_S, others=lambda: others).next_frames()
+    first = ChunkSchedule(Pace(), FRAME_S, others=lambda: others).next_frames()
     assert first == Pace().first_frames + Pace().crowd_frames * others
 
 
 def test_those_who_begin_at_the_same_moment_are_seen_once_it_is_decoded() -> None:
     others = 0
-    schedule = Schedule(Pace(), FRAME_S, others=lambda: others)
+    schedule = ChunkSchedule(Pace(), FRAME_S, others=lambda: others)
     frames = schedule.next_frames()
     others = 3
     assert schedule.missing() == 3 * Pace().crowd_frames

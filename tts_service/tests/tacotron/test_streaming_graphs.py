@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tts_service.app.engines.tacotron.stream import StreamingGraph
+from tts_service.app.engines.tacotron.graph import StreamingGraph
 from tts_service.tests.tacotron import reference, tiny
 from tts_service.voices.graphs.postnet import build_postnet
 from tts_service.voices.graphs.vocoder import VocoderOptions, build_vocoder

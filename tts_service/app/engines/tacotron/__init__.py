@@ -4,10 +4,9 @@ Needs a voice that `tts_service.voices` prepared; ONNX Runtime and numpy run it.
 """
 
 from .engine import TacotronEngine, TacotronOptions, load
-from .errors import BrokenVoiceError, VoiceError, VoiceNotPreparedError
 from .guard import GuardLimits
-from .manifest import Manifest
-from .schedule import Pace
+from .manifest import BrokenVoiceError, Manifest, VoiceError, VoiceNotPreparedError
+from .speech import Pace
 
 __all__ = [
     "BrokenVoiceError",

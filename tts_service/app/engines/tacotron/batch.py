@@ -1,8 +1,8 @@
-"""Continuous batching: speakers share decoder steps, joining and leaving between any two.
+"""Continuous batching: utterances share decoder steps, joining and leaving between any two.
 
-There is no thread of its own. Whoever waits for frames and finds nobody stepping steps for all,
-until it has what it came for, and then hands over to another that waits. Rows whose owner is busy
-elsewhere (vocoding what it got) ride along while others step, up to `read_ahead` frames beyond what
+There is no thread of its own. A thread that waits for frames, while no other steps, steps the batch
+for all until it has what it waits for, and then hands over to another that waits. Rows whose owner
+is busy elsewhere (vocoding what it got) are stepped as well, up to `read_ahead` frames beyond what
 was asked for: the batch stays full, and a reader that does not come back has left it after that.
 """
 
@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decoder import DecoderModel, Row, Stack
-from .guard import Verdict
+from .guard import DecodeEnd
 
 
 @dataclass(eq=False)
-class Seat:
+class Slot:
     """A row's place in the batch."""
 
     row: Row
@@ -40,7 +40,7 @@ class Seat:
     @property
     def served(self) -> bool:
         return (
-            self.row.verdict is not None
+            self.row.end is not None
             or self.ready >= self.wanted
             or self.error is not None
             or self.cancelled()
@@ -56,64 +56,64 @@ class Batch:
         self._max_rows = max_rows
         self._read_ahead = read_ahead
         self._lock = threading.Lock()
-        self._seats: list[Seat] = []
+        self._slots: list[Slot] = []
         self._stepping = False
         self._tickets = 0
         self._stack: Stack | None = None
 
-    def join(self, row: Row) -> Seat:
+    def join(self, row: Row) -> Slot:
         if not row.state:
             row.state = self._model.initial(row.symbols)
-        seat = Seat(row)
+        slot = Slot(row)
         with self._lock:
-            self._seats.append(seat)
-        return seat
+            self._slots.append(slot)
+        return slot
 
-    def leave(self, seat: Seat) -> None:
+    def leave(self, slot: Slot) -> None:
         """Forget the row; a step under way finishes without it being missed."""
         with self._lock:
-            if seat in self._seats:
-                self._seats.remove(seat)
+            if slot in self._slots:
+                self._slots.remove(slot)
 
     @property
     def rows(self) -> int:
         """How many decodes are under way, stepped or not."""
-        return len(self._seats)
+        return len(self._slots)
 
     def take(
-        self, seat: Seat, frames: int, cancelled: Callable[[], bool] = lambda: False
-    ) -> tuple[list[NDArray[np.float32]], Verdict | None]:
+        self, slot: Slot, frames: int, cancelled: Callable[[], bool] = lambda: False
+    ) -> tuple[list[NDArray[np.float32]], DecodeEnd | None]:
         """Wait for `frames` more frames of a row, less if it ends or is cancelled before.
 
-        Returns what is there, each part (r, mels), and the verdict if these are the row's last.
+        Returns what is there, each part (r, mels), and the end if these are the row's last.
         Raises what the step raised.
         """
-        seat.cancelled = cancelled
+        slot.cancelled = cancelled
         with self._lock:
-            seat.wanted = frames
+            slot.wanted = frames
             self._tickets += 1
-            seat.ticket = self._tickets
-        while not seat.served:
+            slot.ticket = self._tickets
+        while not slot.served:
             with self._lock:
                 leads = not self._stepping
                 self._stepping = True
-                seat.wake.clear()
+                slot.wake.clear()
             if leads:
-                self._lead(seat)
-            elif not seat.served:
-                seat.wake.wait()
+                self._lead(slot)
+            elif not slot.served:
+                slot.wake.wait()
         with self._lock:
-            seat.wanted = 0
+            slot.wanted = 0
             self._hand_over()
-            if seat.error is not None:
-                raise seat.error
-            taken, seat.row.frames = seat.row.frames, []
-            return taken, seat.row.verdict
+            if slot.error is not None:
+                raise slot.error
+            taken, slot.row.frames = slot.row.frames, []
+            return taken, slot.row.end
 
-    def _lead(self, seat: Seat) -> None:
-        """Step the batch until `seat` is served."""
+    def _lead(self, slot: Slot) -> None:
+        """Step the batch until `slot` is served."""
         try:
-            while not seat.served:
+            while not slot.served:
                 self._step()
         finally:
             with self._lock:
@@ -123,7 +123,7 @@ class Batch:
         """Wake those that are served and, if nobody steps, one that is not: it will."""
         self._wake_served()
         if not self._stepping:
-            waiting = next((s for s in self._seats if s.wanted and not s.served), None)
+            waiting = next((s for s in self._slots if s.wanted and not s.served), None)
             if waiting is not None:
                 waiting.wake.set()
 
@@ -132,12 +132,12 @@ class Batch:
             chosen = self._choose()
         try:
             # The lock is free while the model works: others join, leave and take meanwhile.
-            step = self._model.run(self._restack([seat.row for seat in chosen]))
+            step = self._model.run(self._restack([slot.row for slot in chosen]))
         except Exception as error:  # noqa: BLE001 - handed to every owner, raised in `take`
             self._stack = None
             with self._lock:
-                for seat in chosen:
-                    seat.error = error
+                for slot in chosen:
+                    slot.error = error
         else:
             self._stack = step.stack
             with self._lock:
@@ -147,24 +147,24 @@ class Batch:
 
     def _wake_served(self) -> None:
         """Also those that did not step: a cancelled wait is over too."""
-        for seat in self._seats:
-            if seat.wanted and seat.served:
-                seat.wake.set()
+        for slot in self._slots:
+            if slot.wanted and slot.served:
+                slot.wake.set()
 
-    def _choose(self) -> list[Seat]:
-        """Those that are waited for, the longest-waiting first; then those that ride along."""
-        waiting = [s for s in self._seats if s.wanted and not s.served]
+    def _choose(self) -> list[Slot]:
+        """Those that are waited for, the longest-waiting first; then those that are read ahead."""
+        waiting = [s for s in self._slots if s.wanted and not s.served]
         chosen = sorted(waiting, key=lambda s: s.ticket)[: self._max_rows]
-        riders = [
+        read_ahead = [
             s
-            for s in self._seats
+            for s in self._slots
             if not s.wanted
-            and s.row.verdict is None
+            and s.row.end is None
             and s.error is None
             and s.ticket
             and s.ready < self._read_ahead
         ]
-        return chosen + riders[: self._max_rows - len(chosen)]
+        return chosen + read_ahead[: self._max_rows - len(chosen)]
 
     def _restack(self, rows: list[Row]) -> Stack:
         """The stack for `rows`; the one there is, if they are the same."""

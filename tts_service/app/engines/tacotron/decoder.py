@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from .guard import Guard, Verdict
-from .sessions import metadata
+from .graph import metadata
+from .guard import DecodeEnd, Guard
 
 Floats = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ class Row:
     """Between batches: a row's part of every state, in the model's order."""
     frames: list[Floats] = field(default_factory=list)
     """Decoded and not yet taken, each (r, mels)."""
-    verdict: Verdict | None = None
+    end: DecodeEnd | None = None
 
     @property
     def symbols(self) -> int:
@@ -138,10 +138,10 @@ class DecoderModel:
     def deliver(self, step: Step) -> None:
         """Give the rows their frames and judge them; rows that have ended are left alone."""
         for i, row in enumerate(step.stack.rows):
-            if row.verdict is None:
+            if row.end is None:
                 row.frames.append(step.frames[i].reshape(self.frames_per_step, -1))
                 attention = step.attention[i, : row.symbols]
-                row.verdict = row.guard.observe(attention, float(step.stop[i, 0]))
+                row.end = row.guard.observe(attention, float(step.stop[i, 0]))
 
 
 def _pad(arrays: Sequence[NDArray[Any]], longest: int) -> NDArray[Any]:

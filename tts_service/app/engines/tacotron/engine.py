@@ -16,16 +16,12 @@ from tts_service.app.engines.base import UNATTENDED, SynthesisContext, Synthesis
 
 from .batch import Batch
 from .decoder import DecoderModel
-from .errors import BrokenVoiceError
 from .frontend import FrontEnd, Symbols
-from .guard import Ending, GuardLimits, Verdict
-from .manifest import Manifest, PrecisionName, read_manifest
-from .mel import MelBridge
-from .schedule import Pace
-from .sessions import open_graph
-from .speech import Speech, VoiceRuntime
-from .stream import StreamingGraph
-from .voicing import VoicingGraphs
+from .graph import StreamingGraph, open_graph
+from .guard import DecodeEnd, GuardLimits, StopReason
+from .manifest import BrokenVoiceError, Manifest, PrecisionName, read_manifest
+from .speech import Pace, Speech, VoiceRuntime
+from .vocoder import MelBridge, VocoderGraphs
 
 log = get_logger(__name__)
 
@@ -63,7 +59,7 @@ class TacotronEngine:
         self.front_end = FrontEnd(manifest.text)
         self._encoder = open_graph(folder / "encoder.onnx")
         decoder = DecoderModel(open_graph(folder / manifest.precisions[self.precision].file))
-        graphs = VoicingGraphs(
+        graphs = VocoderGraphs(
             postnet=StreamingGraph(open_graph(folder / "postnet.onnx")),
             vocoder=StreamingGraph(open_graph(folder / "vocoder.onnx")),
             bridge=MelBridge(manifest.mel_steps),
@@ -154,15 +150,15 @@ class TacotronEngine:
         except SynthesisError as error:
             raise BrokenVoiceError(str(error)) from error
 
-    def _log_end(self, verdict: Verdict, frames: int, attempt: int) -> None:
-        if verdict.ending is Ending.STOP:
+    def _log_end(self, end: DecodeEnd, frames: int, attempt: int) -> None:
+        if end.reason is StopReason.STOP:
             return
         log.warning(
             "tacotron.decode_ended",
-            ending=verdict.ending.value,
+            reason=end.reason.value,
             frames=frames,
-            kept_frames=verdict.keep_frames,
-            reached_symbol=verdict.reached,
+            kept_frames=end.keep_frames,
+            reached_symbol=end.reached,
             attempt=attempt,
         )
 

@@ -1,16 +1,71 @@
-"""From text to the symbols of one voice."""
+"""Turns text into the symbols of one voice.
+
+First what the checkpoints' own cleaners would misread is corrected, then the voice's cleaner writes
+the text as the model was trained on it, then its table turns characters into symbols.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .cleaners import CLEANERS, supported
-from .corrections import correct
-from .errors import BrokenVoiceError
-from .manifest import TextInput
+from .manifest import BrokenVoiceError, TextInput
+
+# --- what the cleaners would misread -------------------------------------------------------------
+
+
+_HALF_DAY = re.compile(r"(?<=\d)(\s?)([ap])\.\s?m\b\.?(?=(\s+(?-i:[A-Z])|\s*$)?)", re.IGNORECASE)
+_EURO = re.compile(r"€\s?([0-9][0-9,.]*[0-9]|[0-9])")
+_TYPOGRAPHIC = str.maketrans(
+    {
+        "‘": "'",
+        "’": "'",
+        "‛": "'",
+        "“": '"',
+        "”": '"',
+        "–": "-",
+        "—": ", ",
+        "…": "...",
+        "\u00a0": " ",
+        "\u00ad": None,
+        "\u200b": None,
+    }
+)
+
+
+def correct(text: str, language: str | None) -> str:
+    """English text as the cleaners can read it; other languages only get plain punctuation."""
+    text = text.translate(_TYPOGRAPHIC)
+    if language != "en":
+        return text
+    text = _HALF_DAY.sub(_half_day, text)
+    text = _EURO.sub(_euros, text)
+    return text.replace("%", " percent").replace("  percent", " percent")
+
+
+def _half_day(match: re.Match[str]) -> str:
+    """`5:30 p.m.` is read "five thirty a mp.m." by them, `5:30 pm` as it should be.
+
+    The full stop stays where it ends the sentence as well.
+    """
+    ends = match[0].endswith(".") and match[3] is not None
+    return f"{match[1]}{match[2]}m" + ("." if ends else "")
+
+
+def _euros(match: re.Match[str]) -> str:
+    """They know £, $ and ¥ only, and drop the sign: `€5` would be read "five"."""
+    whole, _, cents = match[1].replace(",", "").partition(".")
+    unit = "euro" if whole == "1" and not cents.strip("0") else "euros"
+    if len(cents) == 2 and cents != "00":
+        return f"{int(whole)} {unit} {int(cents)}"
+    return f"{match[1]} {unit}"
+
+
+# --- symbols -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

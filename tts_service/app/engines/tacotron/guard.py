@@ -57,7 +57,7 @@ class GuardLimits:
         )
 
 
-class Ending(Enum):
+class StopReason(Enum):
     """How a decode ended; the value is the code that logs and warnings carry."""
 
     STOP = "stop"
@@ -78,14 +78,14 @@ class Ending(Enum):
     @property
     def failed(self) -> bool:
         """Whether something of the text is missing or was never said."""
-        return self not in (Ending.STOP, Ending.NO_STOP)
+        return self not in (StopReason.STOP, StopReason.NO_STOP)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DecodeEnd:
     """That a decode is over, and what of it is worth keeping."""
 
-    ending: Ending
+    reason: StopReason
     keep_frames: int
     """Frames from the start up to the end of speech, or to the point of failure."""
     reached: int
@@ -108,9 +108,9 @@ class Guard:
         self.steps = 0
         self.reached = -1
         self.path: list[int] = []
-        """The furthest symbol reached, step by step: the raw material of word times."""
+        """The furthest symbol reached, step by step."""
 
-    def observe(self, attention: NDArray[np.float32], stop: float) -> Verdict | None:
+    def observe(self, attention: NDArray[np.float32], stop: float) -> DecodeEnd | None:
         """Look at one step: `attention` (symbols,) and the stop probability."""
         step, limits = self.steps, self._limits
         self.steps += 1
@@ -125,21 +125,21 @@ class Guard:
         if stop > STOP_THRESHOLD and step > 0:
             left = self._symbols - 1 - self.reached
             allowed = max(limits.uncovered_symbols, limits.uncovered_share * self._symbols)
-            return self._verdict(Ending.STOP if left <= allowed else Ending.EARLY_STOP, frames)
+            return self._end(StopReason.STOP if left <= allowed else StopReason.EARLY_STOP, frames)
         if self.steps >= self._max_steps:
-            return self._verdict(Ending.LIMIT, frames)
+            return self._end(StopReason.LIMIT, frames)
 
         kept = int(min(frames, (self._advanced_at + 1) * self._r + limits.grace_frames))
         idle = (step - self._advanced_at) * self._r
         near_end = self.reached >= self._symbols - limits.end_symbols
         if near_end and idle >= limits.end_stall_frames:
-            return self._verdict(Ending.NO_STOP, kept)
+            return self._end(StopReason.NO_STOP, kept)
         if not near_end and (idle >= limits.stall_frames or self._stuck()):
-            return self._verdict(Ending.STALLED, kept)
+            return self._end(StopReason.STALLED, kept)
         if self._pointless(peak, step):
-            return self._verdict(Ending.LOST, kept)
+            return self._end(StopReason.LOST, kept)
         if frames >= limits.spare_frames + limits.frames_per_symbol * self._symbols:
-            return self._verdict(Ending.TOO_LONG, kept)
+            return self._end(StopReason.TOO_LONG, kept)
         return None
 
     def _stuck(self) -> bool:
@@ -154,5 +154,5 @@ class Guard:
             self._spread_since = step
         return (step - self._spread_since) * self._r >= self._limits.spread_frames
 
-    def _verdict(self, ending: Ending, keep_frames: int) -> Verdict:
-        return Verdict(ending, keep_frames, self.reached)
+    def _end(self, reason: StopReason, keep_frames: int) -> DecodeEnd:
+        return DecodeEnd(reason, keep_frames, self.reached)
