@@ -5,8 +5,7 @@ words that two of them in a row begin with are agreed (Liu, Spanakis, Niehues 20
 Macháček, Dabre, Bojar 2023) and never change again: what a client was shown as stable is a prefix
 of all that it is shown later. Words are compared without case and punctuation.
 
-A cut lies in the widest pause, not much before the middle of the audio: a word that is cut through
-is misheard on both sides.
+A cut lies in the widest pause: a word that is cut through is misheard on both sides.
 """
 
 from __future__ import annotations
@@ -24,8 +23,6 @@ SENTENCE_END_MS = 300
 """What the end of a sentence or clause adds to its pause, where the widest is looked for."""
 LONG_PAUSE_MS = 500
 """Longer pauses count as this: words that were missed may lie in them."""
-BEFORE_MIDDLE_MS = 1000
-"""A cut lies at most this long before the middle of the audio."""
 _TRAILING = re.compile(r"[\W_]+$")
 
 
@@ -131,6 +128,10 @@ class LocalAgreement:
         *before, last = self.agreed
         return len(("".join(word.text for word in before) + last.stem).lstrip())
 
+    def is_kept_by(self, words: Sequence[TimedWord]) -> bool:
+        """Return whether the text of `words` begins with the stable text."""
+        return text_of(words).startswith(self.text[: self.stable_chars])
+
     def push(self, hypothesis: Sequence[TimedWord], agreed_until_ms: float = math.inf) -> None:
         """Take a new hypothesis. Words that end after `agreed_until_ms` stay tentative."""
         words = self._after_agreed(hypothesis)
@@ -156,20 +157,17 @@ class LocalAgreement:
         self.tentative = self.tentative[missing:]
         self._cut_count, self._cut_ms = count, at_ms
 
-    def widest_pause(
-        self, start_ms: int, end_ms: int, first: int, last: int
-    ) -> tuple[int, int, int] | None:
-        """Find the widest pause between words of the audio from `start_ms` to `end_ms`.
+    def widest_pause(self, from_ms: int, to_ms: int, end_ms: int) -> tuple[int, int, int] | None:
+        """Find the widest pause after a word that ends between `from_ms` and `to_ms`.
 
-        It comes after at least the `first` and at most the `last` so many of `words`. Returns after
-        how many, and the times between which it lies; None if there is none.
+        The audio lasts until `end_ms`. Returns after how many of `words` the pause comes, and the
+        times between which it lies; None if there is none.
         """
         words = self.words
-        earliest_ms = (start_ms + end_ms) // 2 - BEFORE_MIDDLE_MS
         best: tuple[int, int, int, int] | None = None
-        for count in range(max(first, self._cut_count + 1), min(last, len(words)) + 1):
+        for count in range(self._cut_count + 1, len(words) + 1):
             word = words[count - 1]
-            if word.end_ms < earliest_ms:
+            if not from_ms <= word.end_ms <= to_ms:
                 continue
             is_last = count == len(words)
             next_ms = end_ms if is_last else words[count].start_ms
@@ -179,6 +177,10 @@ class LocalAgreement:
             if best is None or score >= best[0]:
                 best = score, count, word.end_ms, min(next_ms, word.end_ms + LONG_PAUSE_MS)
         return None if best is None else best[1:]
+
+    def count_until(self, at_ms: int) -> int:
+        """Return how many of `words` lie before `at_ms`."""
+        return sum(word.start_ms + word.end_ms < 2 * at_ms for word in self.words)
 
     def _after_agreed(self, hypothesis: Sequence[TimedWord]) -> list[TimedWord]:
         """Return the words of `hypothesis` after the agreed ones, whose times it may correct."""

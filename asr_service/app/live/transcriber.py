@@ -4,10 +4,15 @@
        ▲                                                                             │
        └────────────────────────── its last hypothesis: final ◄──────────────────────┘
 
-The buffer holds the audio of the open utterance, at most `MAX_BUFFER_MS` of it: where words are
-agreed it is cut at the widest pause between them, and if none are, the recognizer has to decide
-(`cut`). A silence of `PAUSE_MS` already requests the decode that will be the final one (`pause`),
-so that it is mostly done by the endpoint; if the speaker goes on, it was one more hypothesis.
+The buffer holds the audio of the open utterance, at most `MAX_BUFFER_MS` of it: from `CUT_FROM_MS`
+on it is decoded and cut at the widest pause between words (`cut`). A silence of `PAUSE_MS` already
+requests the decode that will be the final one (`pause`), so that it is mostly done by the endpoint;
+if the speaker goes on, it was one more hypothesis.
+
+A final is made of decodes whose audio is a function of the stream's audio alone: those of cuts and
+of its end. Partials come between them, whenever there is time, and decide only what is shown and
+what of it is stable. So a final is the same however late partials are, and if there are none;
+unless it contradicts the text that is stable by then, which is kept in front of the rest of it.
 
 The audio before an utterance is its context: a recognizer that begins with the first word of an
 utterance mishears it more often than one that has the words before it (docs/live.md has figures).
@@ -41,10 +46,15 @@ PADDING_MS = 416
 """Audio around speech that is recognized with it, as around speech in recordings."""
 PAUSE_MS = 224
 """Silence that most likely is the end of the speech: pauses between words are shorter."""
-CUT_FROM_MS = 8000
-"""A buffer of this length is cut where words are agreed."""
+CUT_FROM_MS = 9000
+"""A buffer of this length is decoded to be cut, unless there is a pause just now. Cutting earlier
+leaves the recognizer less of an utterance at once, and costs words."""
 MAX_BUFFER_MS = 312 * FRAME_MS
 """A buffer of this length, 10 s, is cut before any more audio is taken."""
+CUT_BEFORE_MIDDLE_MS = 1000
+"""The longest time before the middle of the buffer that it is cut at."""
+MAX_LENGTH_CUT_MS = 3000
+"""An utterance that is too long is cut in its last part, which is not stable before."""
 NOT_AGREED_MS = 600
 """Words that end in the last part of the audio are not agreed: what follows them changes many."""
 MAX_DECODED_MS = 15_000
@@ -55,15 +65,15 @@ encoding."""
 _TAIL_MS = 96
 """Silence after an utterance that the next one does not begin with."""
 
-Kind = Literal["partial", "pause", "cut", "final"]
+Kind = Literal["partial", "pause", "cut", "max_length", "final"]
 
 
 @dataclass(frozen=True)
 class DecodeRequest:
     """Audio of a stream that is to be decoded.
 
-    A `partial` may be answered late or never, a newer `pause` takes its place, and no more audio
-    can be pushed before a `cut` or `final` is answered.
+    A `partial` may be answered late or never, and any other kind takes its place. A `cut` must be
+    answered before the next one, a `max_length` or `final` before more audio can be pushed.
     """
 
     kind: Kind
@@ -209,6 +219,9 @@ class _Utterance:
     announced: bool
     """Whether a `speech_start` was sent for it; else it follows a final without a pause."""
     text: LocalAgreement = field(default_factory=LocalAgreement)
+    """The words of all hypotheses, which partials show."""
+    transcript: LocalAgreement = field(default_factory=LocalAgreement)
+    """The words of those hypotheses that do not depend on when partials came."""
     rev: int = 0
     sent: tuple[str, int] = ("", 0)
     """The text and the stable characters of the last partial."""
@@ -331,10 +344,16 @@ class StreamTranscriber:
             return None
         silence_ms = self._endpointer.silence_ms
         if self._closing is not None:
-            answers = in_flight == "final" or (in_flight == "pause" and self._pause_requested)
+            answers = in_flight in ("cut", "final") or (
+                in_flight == "pause" and self._pause_requested
+            )
             return None if answers else self._request("final")
-        if self._buffer_full or self._utterance_too_long:
-            return None if in_flight == "cut" else self._request("cut")
+        if in_flight == "cut" or in_flight == "max_length":
+            return None
+        if self._utterance_too_long:
+            return self._request("max_length")
+        if self._buffer_full or (self._buffer.held_ms >= CUT_FROM_MS and not silence_ms):
+            return self._request("cut")
         if silence_ms >= self._pause_ms:
             if self._pause_requested:
                 return None
@@ -358,14 +377,12 @@ class StreamTranscriber:
             return self._final(words)
         if request.kind == "pause" and self._pause_requested:
             self._pause_words = list(words)
-        text = utterance.text
-        text.push(words, request.end_ms - NOT_AGREED_MS)
-        if request.kind == "cut" and self._utterance_too_long:
-            return self._cut_utterance(utterance)
+        may_be_cut_ms = utterance.start_ms + self._max_utterance_ms - MAX_LENGTH_CUT_MS
+        utterance.text.push(words, min(request.end_ms - NOT_AGREED_MS, may_be_cut_ms))
+        if request.kind == "max_length":
+            return self._cut_utterance(utterance, words, may_be_cut_ms)
         if request.kind == "cut":
-            self._cut_buffer(text, 1, len(text.words))
-        elif request.kind == "partial" and self._buffer.held_ms >= CUT_FROM_MS:
-            self._cut_buffer(text, 1, len(text.agreed), only_in_pause=True)
+            self._cut_buffer(utterance, words, request.end_ms)
         return utterance.partial(max(0, received_ms - request.end_ms)) if self._partials else []
 
     def _open(self, at_ms: int, *, announced: bool) -> None:
@@ -379,8 +396,10 @@ class StreamTranscriber:
 
     def _request(self, kind: Kind) -> DecodeRequest:
         self._requested_ms = end_ms = self.audio_ms
-        if kind == "final":
-            end_ms = min(end_ms, self._endpointer.speech_until_ms + PADDING_MS)
+        if kind in ("pause", "final"):
+            # The same audio for both, however late they are requested.
+            pause_ms = -(-self._pause_ms // FRAME_MS) * FRAME_MS
+            end_ms = min(end_ms, self._endpointer.speech_until_ms + pause_ms)
         max_ms = MAX_DECODED_PARTIAL_MS if kind == "partial" else MAX_DECODED_MS
         samples, context_ms = self._buffer.samples_until(end_ms, max_ms)
         return DecodeRequest(kind, samples, context_ms, self._buffer.start_ms, end_ms)
@@ -393,13 +412,16 @@ class StreamTranscriber:
         utterance, closing = self._utterance, self._closing
         assert utterance is not None
         assert closing is not None
+        utterance.transcript.conclude(words)
         utterance.text.conclude(words)
+        spoken, shown = utterance.transcript.words, utterance.text
         self._utterance, self._closing = None, None
         events: list[ListenEvent] = []
-        if utterance.text.words or utterance.announced or closing.reason == "finalize":
-            events.append(self._finals.add(utterance.id, utterance.text.words, closing.reason))
+        final = spoken if shown.is_kept_by(spoken) else shown.words
+        if final or utterance.announced or closing.reason == "finalize":
+            events.append(self._finals.add(utterance.id, final, closing.reason))
         # A noise is no context.
-        leave = self._buffer.cut_at if utterance.text.words else self._buffer.drop_until
+        leave = self._buffer.cut_at if spoken else self._buffer.drop_until
         if closing.speech_end_ms is None:
             # The speaker goes on: the next utterance begins at once.
             leave(self.audio_ms)
@@ -410,33 +432,49 @@ class StreamTranscriber:
             events.append(SpeechEnd(at_ms=closing.speech_end_ms))
         return events
 
-    def _cut_buffer(
-        self, text: LocalAgreement, first: int, last: int, *, only_in_pause: bool = False
-    ) -> None:
-        """Decode no more of the audio before the widest pause between the words `first`, `last`."""
-        cut = self._cut_place(text, first, last)
-        if cut is None and only_in_pause:
-            return
-        count, at_ms = cut or (len(text.words), self._quietest_of_second_half())
-        text.cut(count, at_ms)
+    def _cut_buffer(self, utterance: _Utterance, words: Sequence[TimedWord], end_ms: int) -> None:
+        """Cut the buffer at the widest pause between the words that it was decoded to."""
+        middle_ms = (self._buffer.start_ms + end_ms) // 2
+        count, at_ms = self._cut_place(
+            utterance, words, middle_ms - CUT_BEFORE_MIDDLE_MS, end_ms, end_ms - NOT_AGREED_MS
+        )
+        utterance.transcript.cut(count, at_ms)
+        utterance.text.cut(utterance.text.count_until(at_ms), at_ms)
         self._buffer.cut_at(at_ms)
+        self._pause_requested, self._pause_words = False, None
 
-    def _cut_utterance(self, utterance: _Utterance) -> list[ListenEvent]:
+    def _cut_utterance(
+        self, utterance: _Utterance, words: Sequence[TimedWord], from_ms: int
+    ) -> list[ListenEvent]:
         """Make the words before a pause final; the words after it are the next utterance's."""
-        text = utterance.text
-        cut = self._cut_place(text, max(1, len(text.agreed)), len(text.words))
-        count, at_ms = cut or (len(text.words), self._quietest_of_second_half())
+        count, at_ms = self._cut_place(utterance, words, from_ms, self.audio_ms, self.audio_ms)
+        spoken, shown = utterance.transcript.words[:count], utterance.text
+        if not shown.is_kept_by(spoken):
+            spoken = shown.words[: max(len(shown.agreed), shown.count_until(at_ms))]
         self._buffer.cut_at(at_ms)
         self._open(at_ms, announced=False)
-        return [self._finals.add(utterance.id, text.words[:count], "max_length")]
+        return [self._finals.add(utterance.id, spoken, "max_length")]
 
-    def _cut_place(self, text: LocalAgreement, first: int, last: int) -> tuple[int, int] | None:
-        """Return after how many words, and where, the widest pause lies."""
-        pause = text.widest_pause(self._buffer.start_ms, self.audio_ms, first, last)
+    def _cut_place(
+        self,
+        utterance: _Utterance,
+        words: Sequence[TimedWord],
+        from_ms: int,
+        end_ms: int,
+        best_until_ms: int,
+    ) -> tuple[int, int]:
+        """Return after how many words of the transcript, and where, the widest pause lies."""
+        transcript = utterance.transcript
+        transcript.conclude(words)
+        pause = transcript.widest_pause(from_ms, best_until_ms, end_ms)
         if pause is None:
-            return None
-        count, from_ms, to_ms = pause
-        return count, self._buffer.quietest_ms(from_ms - 2 * FRAME_MS, to_ms + 2 * FRAME_MS)
-
-    def _quietest_of_second_half(self) -> int:
-        return self._buffer.quietest_ms((self._buffer.start_ms + self.audio_ms) // 2, self.audio_ms)
+            pause = transcript.widest_pause(from_ms, end_ms, end_ms)
+        last_ms = end_ms - FRAME_MS
+        if pause is None:
+            at_ms = self._buffer.quietest_ms((self._buffer.start_ms + end_ms) // 2, last_ms)
+            return len(transcript.words), at_ms
+        count, pause_from_ms, pause_to_ms = pause
+        at_ms = self._buffer.quietest_ms(
+            pause_from_ms - 2 * FRAME_MS, min(pause_to_ms + 2 * FRAME_MS, last_ms)
+        )
+        return count, at_ms

@@ -17,7 +17,7 @@ from asr_service.app.main import build
 from asr_service.app.settings import AsrSettings
 from asr_service.app.whisper import WhisperEngine, resolve
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
-from common.protocol.live import Partial
+from common.protocol.live import Final, Partial
 from deploy.local.words import words
 from tests.support.server import Served, served
 from tests.support.speaking import speech_of
@@ -89,11 +89,11 @@ def test_a_finished_stream_has_the_words_of_the_whole_recording(
     finals = [m for m in messages if m["type"] == "final"]
     assert [m["reason"] for m in finals] == ["endpoint"] * 3
     assert messages[-1]["text"] == " ".join(m["text"] for m in finals)
-    # One word of these is more than a point, but partials may settle one too early.
+    # One word of these is more than a point, but a partial may make one stable too early.
     assert Levenshtein.distance(words(messages[-1]["text"]), whole) <= 1
 
 
-def test_without_partials_it_is_exactly_those(at: Served, speech: bytes, whole: list[str]) -> None:
+def test_without_partials_it_has_exactly_those(at: Served, speech: bytes, whole: list[str]) -> None:
     messages = listen(at, speech, partials=False)
     assert words(messages[-1]["text"]) == whole
     assert "partial" not in [m["type"] for m in messages]
@@ -109,7 +109,31 @@ def test_stable_text_never_changes(engine: WhisperEngine, speech: bytes, whole: 
     assert Levenshtein.distance(words(end.text), whole) <= 1
 
 
-def test_speech_is_found_where_it_is(at: Served, speech: bytes) -> None:
+@pytest.mark.parametrize(("delay_ms", "interval_ms"), [(96, 900), (992, 1984), (60_000, 400)])
+def test_a_final_depends_on_its_partials_only_where_it_contradicts_stable_text(
+    engine: WhisperEngine, speech: bytes, delay_ms: int, interval_ms: int
+) -> None:
+    def finals(*, partials: bool) -> tuple[list[Final], dict[str, str]]:
+        stream = Stream(
+            partials=partials,
+            delay_ms=delay_ms,
+            interval_ms=interval_ms,
+            recognizer=engine,
+            activity=SileroVoiceActivity(),
+        )
+        stream.say(speech).finish()
+        stable = {e.id: e.text[: e.stable_chars] for e in stream.events if isinstance(e, Partial)}
+        return [e for e in stream.events if isinstance(e, Final)], stable
+
+    (without, _), (with_partials, stable) = finals(partials=False), finals(partials=True)
+    assert [(f.id, f.reason) for f in with_partials] == [(f.id, f.reason) for f in without]
+    for alone, final in zip(without, with_partials, strict=True):
+        kept = stable.get(final.id, "")
+        assert final.text.startswith(kept)
+        assert final == alone or not alone.text.startswith(kept)
+
+
+def test_speech_begins_and_ends_where_it_does(at: Served, speech: bytes) -> None:
     messages = listen(at, speech, partials=False)
     starts = [m["at_ms"] for m in messages if m["type"] == "speech_start"]
     ends = [m["at_ms"] for m in messages if m["type"] == "speech_end"]

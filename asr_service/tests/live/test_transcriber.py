@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asr_service.app.live.agreement import TimedWord
@@ -14,10 +16,11 @@ from asr_service.app.live.transcriber import (
     MAX_DECODED_PARTIAL_MS,
     NOT_AGREED_MS,
     Finals,
+    StreamTranscriber,
 )
 from asr_service.app.live.vad import FRAME_MS, FRAME_SAMPLES
 from asr_service.tests.live.stream import Stream, assert_the_rules_hold
-from common.protocol.live import ListenEnd, Partial, SpeechEnd, SpeechStart
+from common.protocol.live import Final, ListenEnd, ListenEvent, Partial, SpeechEnd, SpeechStart
 from tests.support.fakes import (
     GAP_SAMPLES,
     WORD_MS,
@@ -180,7 +183,7 @@ def test_a_noise_without_words_is_an_empty_final() -> None:
     assert stream.finish().segments == []
 
 
-said_st = st.lists(
+utterances_st = st.lists(
     st.tuples(st.lists(st.integers(1, 290), min_size=1, max_size=60), st.integers(0, 1500)),
     max_size=6,
 )
@@ -188,7 +191,7 @@ said_st = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(
-    said=said_st,
+    utterances=utterances_st,
     partials=st.booleans(),
     endpoint_ms=st.integers(100, 1200),
     max_utterance_ms=st.integers(5000, 30_000),
@@ -197,7 +200,7 @@ said_st = st.lists(
     finalize=st.booleans(),
 )
 def test_the_rules_hold_whatever_is_spoken_and_however_late_it_is_decoded(
-    said: list[tuple[list[int], int]],
+    utterances: list[tuple[list[int], int]],
     partials: bool,
     endpoint_ms: int,
     max_utterance_ms: int,
@@ -206,13 +209,69 @@ def test_the_rules_hold_whatever_is_spoken_and_however_late_it_is_decoded(
     finalize: bool,
 ) -> None:
     stream = Stream(partials, endpoint_ms, max_utterance_ms, interval_ms, delay_ms)
-    for numbers, pause_ms in said:
+    for numbers, pause_ms in utterances:
         stream.say(spoken(*numbers)).say(silence(pause_ms))
         if finalize:
             stream.finalize()
     end = stream.finish()
     assert_the_rules_hold(stream.events, end)
-    assert end.text.split() == [f"w{n}" for numbers, _ in said for n in numbers]
+    assert end.text.split() == [f"w{n}" for numbers, _ in utterances for n in numbers]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    utterances=utterances_st,
+    endpoint_ms=st.integers(100, 1200),
+    max_utterance_ms=st.integers(5000, 30_000),
+    delay_ms=st.integers(0, 4000),
+    interval_ms=st.integers(100, 3000),
+)
+@example([(list(range(1, 200)), 0)], 600, 15_000, 100, 400)
+@example([(list(range(1, 200)), 0)], 600, 30_000, 3000, 400)
+def test_finals_do_not_depend_on_when_partials_come_or_whether(
+    utterances: list[tuple[list[int], int]],
+    endpoint_ms: int,
+    max_utterance_ms: int,
+    delay_ms: int,
+    interval_ms: int,
+) -> None:
+    with_partials = Stream(True, endpoint_ms, max_utterance_ms, interval_ms, delay_ms)
+    without = Stream(False, endpoint_ms, max_utterance_ms)
+    for stream in (with_partials, without):
+        for numbers, pause_ms in utterances:
+            stream.say(spoken(*numbers)).say(silence(pause_ms))
+    assert with_partials.finish() == without.finish()
+    assert with_partials.of(Final) == without.of(Final)
+    assert _cuts(with_partials) == _cuts(without)
+
+
+def _cuts(stream: Stream) -> list[tuple[int, int, int]]:
+    """The audio that each cut was decided on."""
+    kinds = ("cut", "max_length")
+    return [(r.start_ms, r.end_ms, r.context_ms) for r in stream.requests if r.kind in kinds]
+
+
+def test_a_final_keeps_stable_text_that_its_own_decode_contradicts() -> None:
+    transcriber = StreamTranscriber(endpoint_ms=600, partials=True, max_utterance_ms=30_000)
+    frame = np.zeros(FRAME_SAMPLES, np.float32)
+    heard = [TimedWord(100, 400, " Do"), TimedWord(400, 900, " reset"), TimedWord(900, 999, " it")]
+    events: list[ListenEvent] = []
+    for _ in range(2):
+        for _ in range(32):
+            events += transcriber.push(frame, 1.0)
+        request = transcriber.next_request(400, None)
+        assert request is not None
+        events += transcriber.apply(request, heard, request.end_ms)
+    partial = events[-1]
+    assert isinstance(partial, Partial)
+    assert partial.text[: partial.stable_chars] == "Do reset it"
+    events = transcriber.finish(transcriber.audio_ms)
+    request = transcriber.next_request(400, None)
+    assert request is not None
+    again = [replace(heard[0], text=" To"), *heard[1:], TimedWord(1500, 1900, " now.", True)]
+    final, _ = transcriber.apply(request, again, request.end_ms)
+    assert isinstance(final, Final)
+    assert final.text == "Do reset it now."
 
 
 def test_segments_are_in_order_even_if_the_words_of_two_finals_overlap() -> None:
