@@ -28,13 +28,14 @@ from common.server.openapi import AUDIO, errors, pcm_body
 from common.server.requests import cancel_on_disconnect
 from common.server.streaming import AudioStream
 from common.wire.errors import ErrorAnswer
-from gateway.app.upstreams.answers import parse_answer, segments_of
 from gateway.app.upstreams.services import (
     RELAYED_ERRORS,
     STT_BYTES,
     Answer,
     Recording,
     Services,
+    parse_answer,
+    segments_of,
     streamed,
 )
 
@@ -56,57 +57,42 @@ def router(services: Services) -> APIRouter:
             body = await services.read_body(request)
             query.pcm.check(body)
             recording = Recording(STT_BYTES, body, query.heard)
-            echo = echo_overlapped if query.overlap else echo_whole
-            return await echo(services, request, held, recording, query)
+            if query.overlap:
+                return await overlapped(request, held, recording, query)
+            answer = await services.transcript(request, recording)
+            transcript = parse_answer(Transcript, answer, services.asr.name)
+            if not transcript.text:
+                return nothing_said(query)
+            speech = speech_of(services, transcript.text, query.sr, query.fmt)
+            # Percent-encoded UTF-8, which a header can carry.
+            headers = {"X-Transcript": quote(transcript.text)}
+            return await streamed(request, held, services.tts, speech, headers)
+
+    async def overlapped(
+        request: Request, held: AsyncExitStack, recording: Recording, query: EchoQuery
+    ) -> Response:
+        """Have each segment spoken as soon as it is found."""
+        audio = echo_segments(services, recording, query.sr)
+        held.push_async_callback(audio.aclose)
+
+        async def first_chunk() -> bytes | None:
+            return await anext(audio, None)
+
+        # Awaited before the status is sent, so that an early failure has a status of its own.
+        first = await cancel_on_disconnect(request, first_chunk())
+        if first is None:
+            return nothing_said(query)
+        if query.fmt == "wav":
+            first = wav_header(query.sr, None) + first
+        return AudioStream(
+            audio,
+            held.pop_all(),
+            first=first,
+            media_type=MEDIA_TYPES[query.fmt],
+            headers={"X-Sample-Rate": str(query.sr), "X-Channels": "1"},
+        )
 
     return routes
-
-
-async def echo_whole(
-    services: Services,
-    request: Request,
-    held: AsyncExitStack,
-    recording: Recording,
-    query: EchoQuery,
-) -> Response:
-    """Recognize all of the recording, then have the transcript spoken."""
-    answer = await services.transcript(request, recording)
-    transcript = parse_answer(Transcript, answer, services.asr.name)
-    if not transcript.text:
-        return nothing_said(query)
-    speech = speech_of(services, transcript.text, query.sr, query.fmt)
-    # Percent-encoded UTF-8, which a header can carry.
-    headers = {"X-Transcript": quote(transcript.text)}
-    return await streamed(request, held, services.tts, speech, headers)
-
-
-async def echo_overlapped(
-    services: Services,
-    request: Request,
-    held: AsyncExitStack,
-    recording: Recording,
-    query: EchoQuery,
-) -> Response:
-    """Have each segment spoken as soon as it is found."""
-    audio = echo_segments(services, recording, query.sr)
-    held.push_async_callback(audio.aclose)
-
-    async def first_chunk() -> bytes | None:
-        return await anext(audio, None)
-
-    # Awaited before the status is sent, so that an early failure has a status of its own.
-    first = await cancel_on_disconnect(request, first_chunk())
-    if first is None:
-        return nothing_said(query)
-    if query.fmt == "wav":
-        first = wav_header(query.sr, None) + first
-    return AudioStream(
-        audio,
-        held.pop_all(),
-        first=first,
-        media_type=MEDIA_TYPES[query.fmt],
-        headers={"X-Sample-Rate": str(query.sr), "X-Channels": "1"},
-    )
 
 
 async def echo_segments(

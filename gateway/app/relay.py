@@ -45,19 +45,22 @@ class InFlightTracker:
     def __bool__(self) -> bool:
         return self._busy
 
-    def client_sent(self, text: str) -> None:
-        """Take note of a text frame on its way to the service."""
+    def client_sent(self, text: str) -> dict[str, Any]:
+        """Take note of a text frame on its way to the service; return it as a message."""
+        message = _message(text)
         if not self._has_begun:
-            self.in_session = is_start(_message(text))
+            self.in_session = is_start(message)
         self._has_begun = True
         self._busy = not self._has_ended
+        return message
 
-    def service_sent(self, text: str) -> None:
-        """Take note of a text frame that was sent to the client."""
+    def service_sent(self, text: str) -> dict[str, Any]:
+        """Take note of a text frame that was sent to the client; return it as a message."""
         message = _message(text)
         self._has_ended = self._has_ended or self._is_last(message)
         if self._has_ended or message.get("type") == "end":
             self._busy = False
+        return message
 
     def service_sent_audio(self) -> None:
         """Take note of a frame of audio that was sent to the client."""
@@ -83,18 +86,14 @@ class SpeechInFlightTracker(InFlightTracker):
     def __bool__(self) -> bool:
         return bool(self._requested) if self.in_session else self._busy
 
-    def client_sent(self, text: str) -> None:
-        super().client_sent(text)
-        if self.in_session:
-            message = _message(text)
-            if message.get("type") in ("text", "speak") and isinstance(message.get("id"), str):
-                self._requested.add(message["id"])
+    def client_sent(self, text: str) -> dict[str, Any]:
+        message = super().client_sent(text)
+        if message.get("type") in ("text", "speak") and isinstance(message.get("id"), str):
+            self._requested.add(message["id"])
+        return message
 
-    def service_sent(self, text: str) -> None:
-        super().service_sent(text)
-        if not self.in_session:
-            return
-        message = _message(text)
+    def service_sent(self, text: str) -> dict[str, Any]:
+        message = super().service_sent(text)
         kind, id_ = message.get("type"), message.get("id")
         if kind == "begin":
             self._requested.add(id_)
@@ -102,6 +101,7 @@ class SpeechInFlightTracker(InFlightTracker):
         elif kind == "end" or (kind == "error" and id_ not in self._begun):
             self._requested.discard(id_)
             self._begun.discard(id_)
+        return message
 
     def _is_last(self, message: dict[str, Any]) -> bool:
         return _is_fatal(message)

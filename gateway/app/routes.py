@@ -27,7 +27,6 @@ from common.server.error_boundary import refuse
 from common.server.openapi import AUDIO, TRANSCRIPT, errors, file_body, json_body, pcm_body
 from common.wire.errors import ErrorAnswer
 from gateway.app.relay import InFlightTracker, Relay, SpeechInFlightTracker
-from gateway.app.upstreams.answers import check_transcript, passed_headers
 from gateway.app.upstreams.service import OCTETS, Upstream
 from gateway.app.upstreams.services import (
     RELAYED_ERRORS,
@@ -36,6 +35,8 @@ from gateway.app.upstreams.services import (
     UPSTREAM_ERRORS,
     Recording,
     Services,
+    check_transcript,
+    passed_headers,
     streamed,
 )
 from gateway.app.voice_loop import VoiceLoop

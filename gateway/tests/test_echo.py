@@ -17,7 +17,7 @@ from asr_service.app.main import build as build_asr
 from asr_service.app.settings import AsrSettings
 from common.errors import UpstreamFailed
 from common.wire.messages import MAX_LINE_BYTES
-from gateway.app.upstreams.answers import segments_of
+from gateway.app.upstreams.services import segments_of
 from gateway.tests import misbehaving
 from gateway.tests.conftest import Serve
 from gateway.tests.misbehaving import cut, upstream

@@ -30,12 +30,13 @@ from common.server.requests import uploaded
 from gateway.app.openai.errors import error_answers, error_event
 from gateway.app.openai.events import SSE, data, event
 from gateway.app.openai.models import check_transcription
-from gateway.app.upstreams.answers import parse_answer, segments_of
 from gateway.app.upstreams.services import (
     RELAYED_ERRORS,
     STT_FILE,
     Recording,
     Services,
+    parse_answer,
+    segments_of,
     streamed,
 )
 

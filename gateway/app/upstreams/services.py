@@ -1,39 +1,57 @@
-"""The two services behind the gateway, and what its endpoints ask of them for their clients."""
+"""The two services behind the gateway: what its endpoints ask of them, and what they answer.
+
+Answers are held against the contract before they are passed on or used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 from urllib.parse import urlencode
 
 import httpx
 from fastapi import Request
+from pydantic import TypeAdapter, ValidationError
 
 from common.errors import (
     BadRequest,
     Busy,
     Draining,
     Loading,
+    RecognitionFailed,
     TooLarge,
     UpstreamFailed,
     UpstreamTimeout,
 )
 from common.protocol.catalogue import LoadedModel, LoadedVoice, Models, Voices
-from common.protocol.recognition import NDJSON, ListeningOptions
+from common.protocol.recognition import (
+    NDJSON,
+    TRANSCRIPT_MEDIA_TYPES,
+    ListeningOptions,
+    SegmentLine,
+    Transcript,
+    VerboseTranscript,
+)
 from common.server.admission import Admission
 from common.server.lifecycle import Lifecycle
+from common.server.request_log import HEADER
 from common.server.requests import cancel_on_disconnect, read_body
 from common.server.streaming import AudioStream
+from common.wire.errors import ErrorAnswer, ProtocolError
+from common.wire.messages import parse_lines
 from gateway.app.settings import GatewaySettings
-from gateway.app.upstreams.answers import parse_answer, passed_headers
 from gateway.app.upstreams.service import OCTETS, Upstream
+from gateway.app.upstreams.socket import upstream_errors
 
 UPSTREAM_ERRORS = (UpstreamFailed, Busy, Loading, Draining, UpstreamTimeout)
 """How any request can fail for which a service behind is asked."""
 RELAYED_ERRORS = (BadRequest, TooLarge, *UPSTREAM_ERRORS)
 """How any request can fail whose body is read and passed on."""
+
+M = TypeVar("M")
 
 STT_BYTES = "/api/stt/bytes"
 STT_FILE = "/api/stt/file"
@@ -42,6 +60,10 @@ Answer = AbstractAsyncContextManager[httpx.Response]
 """Sends a request on entry; gives the answer, its body unread, and closes it on exit."""
 Translate = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 """Makes other bytes of a body, as it comes."""
+
+_PASSED_HEADERS = {"content-type", "content-length", "retry-after"}
+_JSON = TRANSCRIPT_MEDIA_TYPES["json"]
+_ANY_JSON = TypeAdapter[Transcript | VerboseTranscript](Transcript | VerboseTranscript)
 
 
 @dataclass(frozen=True)
@@ -160,3 +182,51 @@ async def streamed(
         headers.pop("content-length", None)
         chunks = translate(chunks)
     return AudioStream(chunks, held.pop_all(), media_type=media_type or given, headers=headers)
+
+
+def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Select the headers of an upstream's answer that go to the client (not the request id)."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() in _PASSED_HEADERS
+        or (name.lower().startswith("x-") and name.lower() != HEADER.lower())
+    }
+
+
+def parse_answer(kind: TypeAdapter[M] | type[M], answer: httpx.Response, service: str) -> M:
+    """Read the body of a service's answer as a `kind`. Raises `UpstreamFailed`."""
+    adapter = kind if isinstance(kind, TypeAdapter) else TypeAdapter(kind)
+    with upstream_errors(service):
+        try:
+            return adapter.validate_json(answer.content, strict=True)
+        except ValidationError as error:
+            raise ProtocolError(str(error)) from None
+
+
+def check_transcript(answer: httpx.Response) -> None:
+    """Raise `UpstreamFailed` unless `answer` is a transcript in one of the formats."""
+    media_type = answer.headers.get("Content-Type", "").partition(";")[0]
+    if media_type == _JSON:
+        parse_answer(_ANY_JSON, answer, "asr")
+    elif media_type not in TRANSCRIPT_MEDIA_TYPES.values():
+        with upstream_errors("asr"):
+            raise ProtocolError(f"{media_type!r} is not the type of a transcript.")
+
+
+async def segments_of(body: AsyncIterator[bytes]) -> AsyncGenerator[SegmentLine, None]:
+    """Yield the segments of a streamed transcript.
+
+    Raises `RecognitionFailed` if its last line says so, `UpstreamFailed` if it is not whole, and
+    what reading it raises.
+    """
+    with upstream_errors("asr"):
+        try:
+            async with aclosing(parse_lines(body)) as lines:
+                async for line in lines:
+                    if isinstance(line, SegmentLine):
+                        yield line
+            async for _ in body:  # to its end, so that the connection can be used again
+                pass
+        except ErrorAnswer as error:
+            raise RecognitionFailed(error.message) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from io import BytesIO
 from typing import cast
 
 import anyio
@@ -11,7 +11,7 @@ from anyio.abc import ByteStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 from typing_extensions import Self
 from wyoming.error import Error
-from wyoming.event import Event, Eventable, async_read_event, async_write_event
+from wyoming.event import Event, Eventable, async_read_event, write_event
 
 MAX_LINE_BYTES = 1 << 16
 MAX_PART_BYTES = 1 << 20
@@ -31,7 +31,7 @@ class Peer:
 
     def __init__(self, stream: ByteStream, *, idle_s: float) -> None:
         self._reader = cast(asyncio.StreamReader, _Reader(stream))
-        self._writer = cast(asyncio.StreamWriter, _Writer(stream))
+        self._stream = stream
         self._idle_s = idle_s
         self._received, self._events = anyio.create_memory_object_stream[Event](0)
 
@@ -60,9 +60,11 @@ class Peer:
 
     async def write(self, message: Eventable) -> None:
         """Send an event, if the client takes it within the idle time."""
+        event = BytesIO()
+        write_event(message.event(), event)
         try:
             with anyio.fail_after(self._idle_s):
-                await async_write_event(message.event(), self._writer)
+                await self._stream.send(event.getvalue())
         except (TimeoutError, OSError, anyio.BrokenResourceError) as error:
             raise Disconnected(repr(error)) from None
 
@@ -104,21 +106,3 @@ class _Reader:
             return await self._stream.receive_exactly(size)
         except _BROKEN as error:
             raise EOFError(repr(error)) from None
-
-
-class _Writer:
-    """What `async_write_event` needs of a writer; `drain` sends what was written."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
-        self._written = bytearray()
-
-    def write(self, data: bytes) -> None:
-        self._written += data
-
-    def writelines(self, lines: Iterable[bytes]) -> None:
-        self._written += b"".join(lines)
-
-    async def drain(self) -> None:
-        written, self._written = bytes(self._written), bytearray()
-        await self._stream.send(written)

@@ -12,8 +12,12 @@ from common.errors import BadRequest, TooLarge
 from common.protocol.messages import validate
 from common.protocol.recognition import Segment, SttQuery
 from common.protocol.recognition import Transcript as Recognized
-from gateway.app.upstreams.answers import segments_of
-from gateway.app.upstreams.services import STT_BYTES, Recording, Services
+from gateway.app.upstreams.services import (
+    STT_BYTES,
+    Recording,
+    Services,
+    segments_of,
+)
 from gateway.app.wyoming.peer import Peer
 
 
