@@ -1,3 +1,3 @@
-"""What the three services would otherwise write three times. Imports no model library."""
+"""Holds what the services and the client share. It imports no model library."""
 
 __version__ = "0.1.0"

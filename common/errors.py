@@ -1,4 +1,4 @@
-"""Every way in which a request can fail, and what each looks like on the wire.
+"""Defines every way in which a request can fail, and how each looks on the wire.
 
     SpeechError
       BadRequest            a parameter or message that does not fit
@@ -13,16 +13,16 @@
       TooLarge              text, body or message over its limit
       UndecodableAudio      not audio, or audio that cannot be decoded
       RateLimited           the caller's own limit is reached
-      QueueFull             as many utterances of a session wait as may
+      QueueFull             the queue of a session is full
       SynthesisFailed       the voice failed
       RecognitionFailed     the recognizer failed
-      Internal              a fault of ours that nobody foresaw
-      UpstreamFailed        the service behind the gateway is away or answered nonsense
+      Internal              a fault of the server
+      UpstreamFailed        the service behind the gateway cannot be used
       UpstreamTimeout       the service behind the gateway did not answer in time
       Unavailable           cannot serve now, may serve later
         Busy                slots and queue are full
         Loading             the model is not in place yet
-        Draining            leaving
+        Draining            the service shuts down
 
 Each class knows its code, HTTP status and WebSocket close code; nothing else decides these.
 """
@@ -34,7 +34,7 @@ from typing import Any, ClassVar
 
 
 class SpeechError(Exception):
-    """Base of all errors that reach a client.
+    """The base of all errors that reach a client.
 
     `message` is a sentence a person understands; it is sent as it is, so it holds nothing secret.
     `retry_after_s` becomes the `Retry-After` header where the answer is HTTP.
@@ -50,15 +50,15 @@ class SpeechError(Exception):
         self.retry_after_s = retry_after_s
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """The JSON body of an HTTP answer."""
-        return error_body(self.code, self.message, request_id)
+        """Return the JSON body of an HTTP answer, the same shape for every error."""
+        return {"error": {"code": self.code, "message": self.message, "request_id": request_id}}
 
     def headers(self) -> dict[str, str]:
-        """The extra headers of an HTTP answer."""
+        """Return the headers that an HTTP answer needs beyond its content."""
         return {} if self.retry_after_s is None else {"Retry-After": str(self.retry_after_s)}
 
     def frame(self, request_id: str) -> dict[str, Any]:
-        """The text frame that precedes the close of a WebSocket."""
+        """Return the message that precedes the close of a WebSocket."""
         return {
             "type": "error",
             "error": self.message,
@@ -67,13 +67,8 @@ class SpeechError(Exception):
         }
 
 
-def error_body(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """The one shape of an HTTP error."""
-    return {"error": {"code": code, "message": message, "request_id": request_id}}
-
-
 def field_of(message: str) -> str | None:
-    """The field that a message names first, if it is one of those that `describe` makes."""
+    """Return the field that a message of `describe` begins with, or None."""
     named = re.match(r"([A-Za-z_][\w.-]*): ", message)
     return named[1] if named else None
 

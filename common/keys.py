@@ -1,6 +1,6 @@
-"""The keys that open the doors: several, each with the name of who holds it.
+"""Holds the API keys, each with the name of its holder.
 
-They are compared as digests of one length, all of them each time, so that the time a refusal takes
+Keys are compared as digests of one length, all of them each time, so that the time a refusal takes
 says nothing about a key.
 """
 
@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _KEY = re.compile(r"[A-Za-z0-9._~-]{8,256}")
-"""What fits everywhere that a key can be sent, a WebSocket's subprotocol and query included."""
+"""Characters that fit wherever a key can be sent, also a WebSocket's subprotocol and query."""
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
 class BadKeys(ValueError):
-    """Keys that do not fit; the message holds no key."""
+    """The keys cannot be used; the message says why and holds no key."""
 
 
 @dataclass(frozen=True, repr=False)
 class Keys:
-    """`holders` are names with their keys; there may be none, and then everybody is let in."""
+    """Names with their keys. Without any, every caller is admitted."""
 
     holders: tuple[tuple[str, str], ...] = ()
 
@@ -32,7 +32,7 @@ class Keys:
         return bool(self.holders)
 
     def holder_of(self, given: str) -> str | None:
-        """The name of who holds `given`, or None."""
+        """Return the name of the holder of the key `given`, or None."""
         digest = _digest(given)
         found: str | None = None
         for name, key in self.holders:
@@ -42,12 +42,12 @@ class Keys:
 
     @property
     def own(self) -> str | None:
-        """The key with which one service of the fleet asks another: the first."""
+        """The key that this service sends to the others of the fleet: the first one."""
         return self.holders[0][1] if self.holders else None
 
 
 def parse_keys(entries: Iterable[str]) -> Keys:
-    """Entries `NAME:KEY`; empty ones and those that begin with # are passed over.
+    """Read entries `NAME:KEY`; empty ones and those that begin with # are ignored.
 
     Raises `BadKeys`.
     """
@@ -68,7 +68,7 @@ def parse_keys(entries: Iterable[str]) -> Keys:
 
 
 def read_keys(path: Path) -> Keys:
-    """The keys in a file, one a line. Raises `BadKeys`, also if it cannot be read."""
+    """Read the keys in a file, one a line. Raises `BadKeys`, also if it cannot be read."""
     try:
         return parse_keys(path.read_text(encoding="utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:

@@ -1,9 +1,9 @@
-"""Logging: events with fields, one JSON object a line, or readable lines on a terminal.
+"""Logs events with fields: one JSON object a line, or readable lines on a terminal.
 
     log = get_logger(__name__)
     log.info("utterance.done", audio_ms=1480, first_audio_ms=42)
 
-The request id of the request at hand is added to each event by itself (see `request_id`). Records
+The id of the current request is added to each event (see `common.server.request_log`). Records
 of libraries that use the standard `logging` take the same way out.
 """
 
@@ -20,11 +20,11 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 from common.settings import CommonSettings
 
 _QUIET = ("httpx", "httpcore", "websockets", "faster_whisper", "asyncio")
-"""Libraries that say a line or more for each request: only their warnings are wanted."""
+"""Libraries that log each request: only their warnings are kept."""
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """A logger whose events carry `logger=name`."""
+    """Return a logger whose events carry `logger=name`."""
     return cast(FilteringBoundLogger, structlog.get_logger(name))
 
 
@@ -77,7 +77,7 @@ def configure_logging(service: str, settings: CommonSettings) -> None:
 
 
 def _wants_colors() -> bool:
-    """Colours on a terminal, and where `FORCE_COLOR` says that one is behind the pipe."""
+    """Tell whether to colour lines: on a terminal, or where `FORCE_COLOR` is set."""
     return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
@@ -87,7 +87,7 @@ def _drop_uvicorn_colors(_: WrappedLogger, __: str, event: EventDict) -> EventDi
 
 
 def text_field(settings: CommonSettings, text: str) -> dict[str, Any]:
-    """What a log event may say of a user's text: its length; itself only if `LOG_TEXT` is on."""
+    """Return the fields of a user's text: its length, and the text itself only with `LOG_TEXT`."""
     fields: dict[str, Any] = {"text_chars": len(text)}
     if settings.log_text:
         fields["text"] = text

@@ -1,4 +1,4 @@
-"""Settings that all services share, and how any service's settings are read.
+"""Defines the settings that all services share, and reads those of any service.
 
 A setting's name is its environment variable in lower case. Values come from the environment, then
 from `.env` in the working directory, then from the defaults here; `env.example` lists them all.
@@ -22,9 +22,9 @@ from common.validation import close_to, what_is_wrong
 
 ENV_FILE = ".env"
 PREFIXES = ("TTS_", "ASR_", "GATEWAY_")
-"""Of the settings of a service; each reports those with its own prefix."""
+"""Prefixes of the settings of a service; each service reports variables with its own prefix."""
 FOR_THE_CONTAINERS = ("REPLICAS", "CPUS", "MEMORY", "VOICES_BASE_URL")
-"""After a service's prefix: variables of the same `.env` that docker-compose.yml reads."""
+"""Variables, after a service's prefix, that docker-compose.yml reads from the same `.env`."""
 
 
 def _comma_separated(value: object) -> object:
@@ -37,14 +37,14 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_sep
 
 
 class CommonSettings(BaseSettings):
-    """What every service understands. Each service derives its own class from this one."""
+    """The settings that every service has. Each service derives its own class from this one."""
 
     model_config = SettingsConfigDict(
         env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True
     )
 
     own_prefix: ClassVar[str] = ""
-    """Variables that begin so belong to this service: one that it does not know is reported."""
+    """Prefix of the service's own variables; an unknown one is reported."""
 
     host: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -75,7 +75,7 @@ class CommonSettings(BaseSettings):
 
     @property
     def keys(self) -> Keys:
-        """All keys of `API_KEYS` and `API_KEYS_FILE`. Raises `BadKeys`."""
+        """Return all keys of `API_KEYS` and `API_KEYS_FILE`. Raises `BadKeys`."""
         named = parse_keys(self.api_keys.get_secret_value().split(","))
         filed = read_keys(self.api_keys_file) if self.api_keys_file else Keys()
         both = named.holders + filed.holders
@@ -83,7 +83,7 @@ class CommonSettings(BaseSettings):
 
     @property
     def open_to_the_network(self) -> bool:
-        """Whether others than this machine can reach the port."""
+        """Whether other machines can reach the port."""
         if self.host == "localhost":
             return False
         try:
@@ -96,7 +96,7 @@ S = TypeVar("S", bound=CommonSettings)
 
 
 class SettingsError(Exception):
-    """Settings that do not fit; the message names each with what is wrong, a line each."""
+    """The settings cannot be used; the message has a line for each that is wrong."""
 
 
 def load_settings(cls: type[S]) -> S:
@@ -123,7 +123,7 @@ def _in_a_line(cls: type[CommonSettings], error: ErrorDetails) -> str:
 def unknown_variables(
     cls: type[CommonSettings], environ: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Variables that are most likely a misspelt setting of the service.
+    """Return variables that are most likely a misspelt setting of the service.
 
     They have the service's prefix and are not known, or are close to the name of a setting.
     """
@@ -141,5 +141,5 @@ def unknown_variables(
 
 
 def closest_setting(cls: type[CommonSettings], variable: str) -> str | None:
-    """The setting that `variable` is most likely a misspelling of."""
+    """Return the setting that `variable` is most likely a misspelling of, or None."""
     return close_to(variable, (name.upper() for name in cls.model_fields), cutoff=0.85)

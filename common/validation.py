@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, TypeAdapter
 
 MAX_SHOWN_CHARS = 40
-"""Of a value that is repeated in a sentence."""
+"""Length at which a value is cut in a sentence."""
 _TYPES = {
     "int": "a whole number",
     "float": "a number",
@@ -31,7 +31,7 @@ _TYPE_ERROR = re.compile(r"(\w+?)_(?:type|parsing|parsing_size|from_float|sub_ty
 def describe(
     errors: Iterable[Mapping[str, Any]], kind: type[Any] | TypeAdapter[Any] | None = None
 ) -> str:
-    """What `errors` of `ValidationError.errors()` say, as one sentence that names each field.
+    """Return what `ValidationError.errors()` found, as one sentence that names each field.
 
     `kind` is the model, or the adapter of a union of models, that did not fit: with it the sentence
     says which fields and which range are allowed.
@@ -51,7 +51,7 @@ def describe(
 def what_is_wrong(
     error: Mapping[str, Any], model: type[BaseModel] | None = None, *, show_value: bool = True
 ) -> str:
-    """What one of pydantic's errors says, without the name of its field."""
+    """Return what one of pydantic's errors says, without the name of its field."""
     kind, context = error["type"], error.get("ctx", {})
     value = error.get("input")
     shown = f", not {_shown(value)}" if show_value else ""
@@ -84,7 +84,7 @@ def what_is_wrong(
 
 
 def close_to(name: str, known: Iterable[str], *, cutoff: float = 0.75) -> str | None:
-    """The one of `known` that `name` is most likely a misspelling of.
+    """Return the one of `known` that `name` is most likely a misspelling of, or None.
 
     `cutoff` is the least similarity, 0 to 1; underscores and case do not count.
     """
@@ -96,7 +96,7 @@ def close_to(name: str, known: Iterable[str], *, cutoff: float = 0.75) -> str | 
 def _locate(
     error: Mapping[str, Any], kind: type[Any] | TypeAdapter[Any] | None
 ) -> tuple[type[BaseModel] | None, list[str]]:
-    """The model that the error is about, and the place of its field, outermost first."""
+    """Return the model that the error is about, and the path to its field, outermost first."""
     loc = [part for part in error["loc"] if part not in ("body", "query")]
     if isinstance(kind, TypeAdapter):
         # pydantic puts the tag of the union's member before the field.
@@ -133,7 +133,7 @@ def _unknown_type(value: object, known: Iterable[str]) -> str:
 
 
 def _bound(model: type[BaseModel] | None, name: str, bound: str) -> Any:
-    """A bound (`ge`, `min_length`, …) of the field `name`, if it has one."""
+    """Return a bound (`ge`, `min_length`, …) of the field `name`, if it has one."""
     field = model.model_fields.get(name) if model else None
     if field is None:
         return None
@@ -142,7 +142,7 @@ def _bound(model: type[BaseModel] | None, name: str, bound: str) -> Any:
 
 
 def _metadata(annotation: Any) -> Iterator[Any]:
-    """What annotations inside of `annotation` say, as in `Annotated[int, Field(ge=1)] | None`."""
+    """Yield the metadata inside an annotation, as in `Annotated[int, Field(ge=1)] | None`."""
     for part in get_args(annotation):
         yield from getattr(part, "metadata", ())
         yield from _metadata(part)

@@ -1,1 +1,1 @@
-"""Audio as bytes and as samples: formats, PCM, G.711, resampling."""
+"""Holds what is known of audio as bytes and as samples: formats, encodings, resampling."""

@@ -17,7 +17,7 @@ from common.audio.samples import Samples
 
 Law = Literal["mulaw", "alaw"]
 FADE_MS = 5
-"""Duration of the fade of audio that is cut off: shorter clicks, longer is heard as more speech."""
+"""Duration of the fade that ends cancelled audio: a shorter one clicks."""
 
 _FULL_SCALE = 32768.0
 _CODES: Final = np.arange(256)
@@ -59,19 +59,19 @@ _ENCODED: Final = {
 
 
 def encode(samples: Samples, encoding: Encoding) -> bytes:
-    """Mono samples as bytes, rounded and clipped."""
+    """Return mono samples as bytes, rounded and clipped."""
     return encode_s16le(samples) if encoding == "pcm_s16le" else encode_g711(samples, encoding)
 
 
 def decode(body: bytes | bytearray | memoryview, encoding: Encoding, channels: int = 1) -> Samples:
-    """Whole frames of interleaved audio as mono samples; channels are averaged."""
+    """Return whole frames of interleaved audio as mono samples; channels are averaged."""
     if encoding == "pcm_s16le":
         return decode_s16le(body, channels)
     return decode_g711(body, encoding, channels)
 
 
 def fade(audio: bytes, audio_format: AudioFormat) -> bytes:
-    """The beginning of mono `audio`, at most `FADE_MS` of it, falling to silence."""
+    """Return the first `FADE_MS` of mono `audio`, or what there is, fading to silence."""
     count = audio_format.sample_rate_hz * FADE_MS // 1000
     samples = decode(audio[: count * audio_format.bytes_per_frame], audio_format.encoding)
     ramp = np.linspace(1, 0, len(samples) + 1, dtype=np.float32)[1:]
@@ -79,7 +79,7 @@ def fade(audio: bytes, audio_format: AudioFormat) -> bytes:
 
 
 def decode_s16le(body: bytes | bytearray | memoryview, channels: int) -> Samples:
-    """Whole frames of interleaved s16le as mono samples; channels are averaged."""
+    """Return whole frames of interleaved s16le as mono samples; channels are averaged."""
     samples = np.frombuffer(body, dtype="<i2").astype(np.float32)
     if channels > 1:
         samples = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)
@@ -88,21 +88,21 @@ def decode_s16le(body: bytes | bytearray | memoryview, channels: int) -> Samples
 
 
 def encode_s16le(samples: Samples) -> bytes:
-    """Mono samples as s16le, rounded and clipped."""
+    """Return mono samples as s16le, rounded and clipped."""
     scaled = np.rint(samples * _FULL_SCALE)
     pcm: bytes = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype("<i2").tobytes()
     return pcm
 
 
 def encode_g711(samples: Samples, law: Law) -> bytes:
-    """Mono samples as a byte each, rounded and clipped."""
+    """Return mono samples as a byte each, rounded and clipped."""
     scaled = np.clip(np.rint(samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
     encoded: bytes = _ENCODED[law][scaled.astype(np.int32) + 32768].tobytes()
     return encoded
 
 
 def decode_g711(body: bytes | bytearray | memoryview, law: Law, channels: int = 1) -> Samples:
-    """Whole frames of interleaved G.711 as mono samples; channels are averaged."""
+    """Return whole frames of interleaved G.711 as mono samples; channels are averaged."""
     samples = _LEVELS[law][np.frombuffer(body, np.uint8)].astype(np.float32)
     if channels > 1:
         samples = samples.reshape(-1, channels).mean(axis=1, dtype=np.float32)

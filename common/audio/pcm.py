@@ -1,4 +1,4 @@
-"""Raw PCM as it goes over the wire: what is allowed, how long it is, how it is framed in WAV.
+"""Describes audio as bytes: formats, encodings, durations, WAV headers, chunks.
 
 Everything here is bytes and integers; what computes on samples is in `common.audio.samples`.
 """
@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from common.errors import BadRequest, EmptyAudio, UndecodableAudio
 
 BYTES_PER_SAMPLE = 2
-"""Of s16le, which all speech that is sent out is in."""
+"""Bytes of a sample of s16le."""
 MIN_SAMPLE_RATE_HZ, MAX_SAMPLE_RATE_HZ = 8000, 48000
 
 SampleRateHz = Annotated[int, Field(ge=MIN_SAMPLE_RATE_HZ, le=MAX_SAMPLE_RATE_HZ)]
 Container = Literal["s16le", "wav"]
 Compressed = Literal["mp3", "opus", "aac", "flac"]
 SpeechFormat = Literal["s16le", "wav", "mulaw", "alaw", "mp3", "opus", "aac", "flac"]
-"""What speech may be sent as over HTTP."""
+"""The formats of speech over HTTP."""
 Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
 """How a sample is written; the last two are G.711's, a byte each."""
 RawFormat = Literal["s16le", "mulaw", "alaw"]
@@ -46,7 +46,7 @@ MEDIA_TYPES: dict[SpeechFormat, str] = {
 
 
 class PcmQuery(BaseModel):
-    """The query that describes a body of raw PCM; one that is not known is refused by name."""
+    """The query that describes a body of raw PCM; unknown parameters are refused by name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -105,11 +105,11 @@ class AudioFormat:
 
 
 UNKNOWN_LENGTH = 0xFFFFFFFF
-"""What streaming writers put where WAV wants a length; players then read to the end."""
+"""The length in a WAV header that is written before its audio; players then read to the end."""
 
 
 def wav_header(sample_rate_hz: int, data_bytes: int | None) -> bytes:
-    """The 44 bytes that precede mono s16le samples in a WAV file.
+    """Return the 44 bytes that precede mono s16le samples in a WAV file.
 
     `data_bytes` is the length of the samples, or None where it is not known yet.
     """
@@ -134,20 +134,20 @@ def wav_header(sample_rate_hz: int, data_bytes: int | None) -> bytes:
 
 
 class Chunker:
-    """Cuts a stream of mono audio into equal frames: all but the last are `samples` long."""
+    """Cuts a stream of mono audio into chunks of `samples`; only the last is shorter."""
 
     def __init__(self, samples: int, bytes_per_sample: int = BYTES_PER_SAMPLE) -> None:
         self._size = samples * bytes_per_sample
         self._rest = b""
 
     def push(self, pcm: bytes) -> list[bytes]:
-        """The whole frames there are now; what is left waits for more."""
+        """Return the whole chunks there are now; the rest waits for more."""
         data = self._rest + pcm
         whole = len(data) - len(data) % self._size
         self._rest = data[whole:]
         return [data[i : i + self._size] for i in range(0, whole, self._size)]
 
     def flush(self) -> bytes:
-        """The last, shorter frame, or nothing."""
+        """Return the last, shorter chunk, or nothing."""
         rest, self._rest = self._rest, b""
         return rest

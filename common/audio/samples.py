@@ -1,4 +1,4 @@
-"""Samples as numbers, and resampling (by soxr)."""
+"""Defines samples as numbers, and resamples them (by soxr)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Samples = NDArray[np.float32]
 
 
 def resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
-    """All of `samples` at another rate (soxr, HQ)."""
+    """Return `samples` at another rate (soxr, HQ)."""
     if from_hz == to_hz:
         return samples
     out: Samples = soxr.resample(samples, from_hz, to_hz, quality="HQ")
@@ -35,7 +35,7 @@ class StreamResampler:
         return out
 
     def flush(self) -> Samples:
-        """What the filter still holds; nothing can be pushed after it."""
+        """Return what the filter still holds; nothing can be pushed after it."""
         if self._stream is None:
             return np.zeros(0, np.float32)
         out: Samples = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -1,4 +1,4 @@
-"""What is loaded: the answers of `GET /api/voices` and `GET /api/models`."""
+"""Defines the answers of `GET /api/voices` and `GET /api/models`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 
 class LoadedVoice(BaseModel):
-    """A voice that speaks now."""
+    """A voice that is loaded."""
 
     name: str = Field(examples=["hibari/heart"], description="As TTS_MODEL names it")
     sample_rate: int = Field(examples=[24000], description="Its own, in Hz")
@@ -18,7 +18,7 @@ class Voices(BaseModel):
 
 
 class LoadedModel(BaseModel):
-    """A recognizer that listens now."""
+    """A recognizer that is loaded."""
 
     name: str = Field(examples=["tiny.en"], description="As ASR_MODEL names it")
     languages: list[str] = Field(examples=[["en"]], description="Codes of those it understands")

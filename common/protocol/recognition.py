@@ -1,4 +1,4 @@
-"""The messages of recognition over HTTP: queries, transcripts, and transcripts line by line."""
+"""Defines the messages of recognition over HTTP: queries, transcripts, and their lines."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ TRANSCRIPT_MEDIA_TYPES: dict[TranscriptFormat, str] = {
 NDJSON = "application/x-ndjson"
 
 
-"""JSON, a line each: what segments are sent as while more are being found."""
+"""Media type of an answer of one JSON object a line, sent while recognition goes on."""
 
 
 class ListeningOptions(BaseModel):
-    """How audio is to be listened to; an option that is not known is refused by name."""
+    """How audio is recognized; unknown options are refused by name."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +38,7 @@ class ListeningOptions(BaseModel):
     prompt: str | None = Field(
         default=None,
         max_length=2000,
-        description="Text that is taken to have been said before: names, spelling, style.",
+        description="Text that is taken as said before the audio: names, spelling, style.",
     )
     hotwords: str | None = Field(
         default=None, max_length=500, description="Words that are likely to be said."
@@ -56,19 +56,19 @@ class ListeningOptions(BaseModel):
 
 
 def wants_lines(accept: str) -> bool:
-    """Whether the header Accept asks for segments as they are found."""
+    """Tell whether the header Accept asks for segments as they are found."""
     return NDJSON in accept.lower()
 
 
 class TranscriptOptions(ListeningOptions):
-    """That, and what the answer is to hold and to look like."""
+    """How audio is recognized, and the format of the answer."""
 
     words: bool = Field(
         default=False,
         description="Whether each word has its times and probability (json and verbose_json).",
     )
     format: TranscriptFormat = Field(
-        default="json", description="What the answer is; srt and vtt are subtitles."
+        default="json", description="Format of the answer; srt and vtt are subtitles."
     )
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ class SttFileQuery(TranscriptOptions):
 class EchoQuery(PcmQuery, ListeningOptions):
     """The query of `POST /api/echo-bytes`."""
 
-    fmt: Container = Field(default="s16le", description="What the answer is: raw PCM or WAV.")
+    fmt: Container = Field(default="s16le", description="Format of the answer: raw PCM or WAV.")
     overlap: bool = Field(
         default=False,
         description="Whether to speak from the first segment on, while the rest is recognized.",
@@ -109,7 +109,7 @@ class EchoQuery(PcmQuery, ListeningOptions):
 
     @property
     def heard(self) -> SttQuery:
-        """How the speaker is to be listened to."""
+        """The query for the recognizer."""
         given = self.model_dump(exclude_unset=True, exclude={"fmt", "overlap"})
         return SttQuery.model_validate(given)
 
@@ -134,7 +134,7 @@ class Segment(BaseModel):
 
 _WARNING = Field(
     default=None,
-    description="Said if the file is damaged; the transcript is of what there is.",
+    description="Present if the file is damaged; the transcript covers what could be decoded.",
     exclude_if=lambda warning: warning is None,
 )
 
@@ -148,7 +148,7 @@ class Transcript(BaseModel):
 
     @classmethod
     def of(cls, segments: list[Segment]) -> Self:
-        """The transcript that `segments` make."""
+        """Return the transcript that `segments` make."""
         return cls(text=" ".join(segment.text for segment in segments), segments=segments)
 
 
@@ -175,7 +175,7 @@ class VerboseTranscript(BaseModel):
 
     task: Literal["transcribe"] = "transcribe"
     language: str = Field(examples=["en"])
-    duration: float = Field(examples=[1.4], description="Of the audio.")
+    duration: float = Field(examples=[1.4], description="Duration of the audio, in s.")
     text: str = Field(examples=["Hello"])
     segments: list[VerboseSegment]
     words: list[VerboseWord] | None = Field(default=None, exclude_if=lambda words: words is None)
@@ -189,7 +189,7 @@ class SegmentLine(Segment):
 
 
 class EndLine(BaseModel):
-    """The last line of a streamed answer that is whole."""
+    """The last line of a streamed answer that is complete."""
 
     type: Literal["end"] = "end"
     audio_ms: int = Field(ge=0, examples=[1400])
@@ -198,7 +198,7 @@ class EndLine(BaseModel):
 
 
 class ErrorLine(BaseModel):
-    """The last line of a streamed answer that breaks off."""
+    """The last line of a streamed answer that failed."""
 
     type: Literal["error"] = "error"
     error: str

@@ -1,4 +1,4 @@
-"""The messages that ask for speech: the simple mode of `/ws/tts`, the body of `POST /api/tts`."""
+"""Defines the requests of speech: the simple mode of `/ws/tts`, the body of `POST /api/tts`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from common.protocol.messages import Message, Text, validate
 END = '{"type":"end"}'
 
 
-"""The text frame that follows the last audio of an utterance, exactly so."""
+"""The text frame that follows the last audio of an utterance, byte for byte."""
 
 
 class SpokenSegment(BaseModel):
-    """One of `segments`. Times, as recognition gives them, may stand beside the text."""
+    """One of `segments`. Other fields, as the times of recognition, are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -39,7 +39,7 @@ class SpeakRequest(Message):
 
     @property
     def spoken(self) -> str:
-        """What is to be said; empty if the message named neither field."""
+        """The text to speak; empty if the message has neither field."""
         if self.segments is not None:
             return " ".join(segment.text for segment in self.segments)
         return self.text or ""

@@ -1,1 +1,1 @@
-"""What every service is built from: the app, its lifecycle, admission, errors, sockets."""
+"""Holds what every service is built from: its app, lifecycle, admission, errors, sockets."""

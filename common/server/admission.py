@@ -1,4 +1,4 @@
-"""Admission: a bounded number is served, a bounded number waits, the rest is refused at once."""
+"""Admits a bounded number of requests, queues a bounded number, and refuses the rest at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.errors import Busy
 
 
 class Admission:
-    """`slots` places to be served in and `queue` places to wait in.
+    """Counts `slots` requests that are served and `queue` that wait.
 
     Not for use from threads: it belongs to the event loop.
     """
@@ -33,7 +33,7 @@ class Admission:
         return self._present - self.serving
 
     def check(self) -> None:
-        """Raise `Busy` if one more would find neither a slot nor a place in the queue."""
+        """Raise `Busy` if all slots and the queue are full."""
         if self._present >= self.slots + self.queue:
             raise Busy(
                 f"All {self.slots} slots and {self.queue} places in the queue are taken; "

@@ -1,4 +1,4 @@
-"""The app that each service starts from: ids, logs, errors, probes, CORS, hosts, leaving."""
+"""Builds the app of a service: ids, logs, errors, keys, CORS, hosts, start and shutdown."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ log = get_logger(__name__)
 Run = Callable[[], AbstractAsyncContextManager[None]]
 
 NO_KEYS = (
-    "Everybody who can reach this port may use the service: set API_KEYS, or HOST=127.0.0.1 if "
-    "only this machine needs it."
+    "Every program that can reach this port may use the service: set API_KEYS, or HOST=127.0.0.1 "
+    "if only this machine needs it."
 )
 
 

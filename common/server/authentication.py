@@ -35,19 +35,19 @@ DOCUMENTS = frozenset(
         f"{DOCS_FILES}/favicon.png",
     }
 )
-"""Open where they are offered at all (`DOCS`): they hold nothing that is not in the repository."""
+"""Open without a key, where `DOCS` offers them: they hold nothing secret."""
 SUBPROTOCOL = "speech"
-"""What is answered to a client that offers subprotocols: browsers want one of theirs chosen."""
+"""The subprotocol that the server chooses; browsers require one of those they offer."""
 KEY_SUBPROTOCOL = "key."
 TOKEN = "token"  # noqa: S105 - the name of a query parameter
 CALLER = "speech_fleet.caller"
-"""In the scope: the name of the key's holder, where there are keys."""
+"""Key of the scope under which the name of the key's holder is."""
 
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-"""For the OpenAPI document."""
+"""How a key is sent, for the OpenAPI document."""
 
 
 class KeyMiddleware:
@@ -71,7 +71,7 @@ class KeyMiddleware:
             if caller is None:
                 log.info("request.unauthorized", key_given=bool(given))
                 error = Unauthorized(
-                    "This key is not known here." if given else "This server asks for a key."
+                    "This key is not known." if given else "This server requires a key."
                 )
                 await answer_error(error, scope, receive, send)
                 return
@@ -81,7 +81,7 @@ class KeyMiddleware:
 
 
 def _given(scope: Scope) -> Iterator[str]:
-    """Every key that the request brings."""
+    """Yield every key that the request brings."""
     headers = Headers(scope=scope)
     scheme, _, key = headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
@@ -98,7 +98,7 @@ def _given(scope: Scope) -> Iterator[str]:
 
 
 def without_keys(scope: Scope) -> Scope:
-    """A WebSocket's scope without the key that its query or its subprotocols may hold."""
+    """Return a WebSocket's scope without the key that its query or its subprotocols may hold."""
     offered = [p for p in scope.get("subprotocols", ()) if not p.startswith(KEY_SUBPROTOCOL)]
     scope = {**scope, "subprotocols": offered}
     query = _query(scope)

@@ -37,11 +37,11 @@ from common.validation import describe
 log = get_logger(__name__)
 
 CLIENT_LEFT = 499
-"""What the log says of a request whose client left before its answer (nginx's habit)."""
+"""Status that the log has for a request whose client disconnected first (as in nginx)."""
 
 
 def error_response(error: SpeechError) -> JSONResponse:
-    """The HTTP answer that says `error`."""
+    """Return the HTTP answer for `error`."""
     kind = LingeringResponse if isinstance(error, TooLarge) else JSONResponse
     return kind(
         error.body(current_request_id()), status_code=error.http_status, headers=error.headers()
@@ -62,7 +62,7 @@ async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def no_route_error(path: str) -> NotFound:
-    """The error of a request whose path no route has."""
+    """Return the error of a request whose path no route has."""
     return NotFound(f"There is no {path} here.")
 
 
@@ -73,7 +73,7 @@ async def refuse(websocket: WebSocket, error: SpeechError) -> None:
 
 
 def _query_model(request: Request) -> type[BaseModel] | None:
-    """The model of the route's query, if it has one."""
+    """Return the model of the route's query, if it has one."""
     dependant = getattr(request.scope.get("route"), "dependant", None)
     for parameter in getattr(dependant, "query_params", ()):
         annotation = parameter.field_info.annotation
@@ -120,7 +120,7 @@ FAULT = "Something went wrong on our side; the log has details."
 
 
 class FaultBoundaryMiddleware:
-    """Answers 500 if nothing was answered yet; else the server breaks the answer off."""
+    """Answers 500 to an unforeseen fault, or aborts an answer that has begun."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

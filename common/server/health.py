@@ -1,4 +1,4 @@
-"""`/healthz` says that the process lives, `/readyz` whether it can serve now, and why not."""
+"""Serves `/healthz` (the process lives) and `/readyz` (it can serve now, or why not)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Details = Callable[[], Awaitable[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Readiness:
-    """`ready` decides the status code; `state` and `reason` say it in words."""
+    """The answer of `/readyz`: `ready` decides its status; `state` and `reason` explain it."""
 
     state: str
     reason: str = ""
@@ -34,7 +34,7 @@ def health_router(
     details: Details | None = None,
     readiness: Callable[[], Awaitable[tuple[Readiness, dict[str, Any]]]] | None = None,
 ) -> APIRouter:
-    """The two probes.
+    """Build the routes of the two probes.
 
     `details` adds what the service knows of itself or of others to `/healthz`; `readiness` replaces
     the process's own state by something wider (the gateway asks the services behind it).

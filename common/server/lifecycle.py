@@ -43,9 +43,9 @@ class Lifecycle:
         self._deadline = 0.0
         self._in_flight = 0
         self._idle = anyio.Event()
-        """Set once: while draining, when the last work has ended."""
+        """Set when the last work ends while the service drains."""
         self._handlers: dict[signal.Signals, Any] = {}
-        """Those that were there before ours."""
+        """The signal handlers that were installed before ours."""
 
     @property
     def in_flight(self) -> int:

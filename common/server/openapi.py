@@ -89,7 +89,7 @@ TRANSCRIPT: Responses = {
 
 
 def errors(*kinds: type[SpeechError]) -> Responses:
-    """The answers of a route that can fail in these ways, or by a fault that nobody foresaw."""
+    """Describe the errors of a route: these kinds, and `internal`."""
     responses: Responses = {}
     every: tuple[type[SpeechError], ...] = (*kinds, Internal)
     for kind in every:
@@ -104,7 +104,7 @@ _BINARY = {"type": "string", "format": "binary"}
 
 
 def pcm_body() -> dict[str, Any]:
-    """A body of raw samples, which FastAPI must not read by itself."""
+    """Describe a body of raw samples, which FastAPI must not read by itself."""
     return {
         "requestBody": {
             "required": True,
@@ -115,7 +115,7 @@ def pcm_body() -> dict[str, Any]:
 
 
 def file_body(fields: type[BaseModel]) -> dict[str, Any]:
-    """A file, as the body or in the field `file` of a form that may have `fields` beside it."""
+    """Describe a file: as the body, or in the field `file` of a form beside `fields`."""
     form = fields.model_json_schema()
     form["properties"] = {"file": _BINARY} | form["properties"]
     form["required"] = ["file"]
@@ -132,7 +132,7 @@ def file_body(fields: type[BaseModel]) -> dict[str, Any]:
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
-    """A JSON body that is read up to our limit and validated by `model`."""
+    """Describe a JSON body that is read up to a limit and validated by `model`."""
     return {
         "requestBody": {
             "required": True,
@@ -183,7 +183,7 @@ class ServiceApp(FastAPI):
         )
 
     def openapi(self) -> dict[str, Any]:
-        """The document. What is added to FastAPI's own is the same each time."""
+        """Return the document. FastAPI keeps it, and to complete it twice changes nothing."""
         document = super().openapi()
         components = document.setdefault("components", {})
         for unused in ("HTTPValidationError", "ValidationError"):

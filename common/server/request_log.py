@@ -26,19 +26,19 @@ _ANSWERS = {"http.response.start", "websocket.accept", "websocket.http.response.
 
 
 def current_request_id() -> str:
-    """The id of the request that the running task serves, or an empty string outside of one."""
+    """Return the id of the request that the running task serves, or an empty string."""
     return _current.get()
 
 
 def adopt(request_id: str) -> None:
-    """Let the running task, and those that it starts, go by this id."""
+    """Give the running task, and those that it starts, this request id."""
     # Each request runs in a task of its own, so nothing has to be reset afterwards.
     _current.set(request_id)
     structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
 class RequestIdMiddleware:
-    """Takes the caller's id if it is sane, else makes one; puts it on the answer.
+    """Gives each request an id, the caller's if it is sane, and puts it on the answer.
 
     Sane is 1 to 128 characters of letters, digits and `._:+/=-`: anything else could forge log
     lines or headers.
@@ -72,7 +72,7 @@ _PROBES = {"/healthz", "/readyz"}
 class AccessLogMiddleware:
     """Logs `http.request` or `ws.session` with path, status or close code, and duration.
 
-    Probes are logged at debug level: they come every few seconds and say nothing.
+    Probes are logged at debug level, since they come every few seconds.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -26,7 +26,7 @@ LINGER_BYTES = 32 * 1024 * 1024
 async def bounded(
     request: Request, *, limit_bytes: int, limit_in_words: str
 ) -> AsyncGenerator[bytes, None]:
-    """The body as it comes.
+    """Yield the body as it comes.
 
     Raises `TooLarge` as soon as more than `limit_bytes` are announced or have come, and
     `starlette.requests.ClientDisconnect` if the client leaves before its end.
@@ -44,7 +44,7 @@ async def bounded(
 
 
 async def read_body(request: Request, *, limit_bytes: int, limit_in_words: str) -> bytearray:
-    """The whole body. Raises as `bounded` does."""
+    """Return the whole body. Raises as `bounded` does."""
     body = bytearray()
     async for chunk in bounded(request, limit_bytes=limit_bytes, limit_in_words=limit_in_words):
         body += chunk
@@ -86,15 +86,15 @@ _MAX_FIELD_BYTES = 16_384
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that is not empty, and what a form said beside it."""
+    """A file that is not empty, and the other fields of its form."""
 
     file: BinaryIO
     items: tuple[tuple[str, str], ...] = ()
-    """Names and values in order; a name may come more than once."""
+    """Names and values of the form in order; a name may come more than once."""
 
     @property
     def fields(self) -> dict[str, str]:
-        """The items by their names. Raises `BadRequest` if one comes twice."""
+        """Return the items by their names. Raises `BadRequest` if one comes twice."""
         fields: dict[str, str] = {}
         for name, value in self.items:
             if name in fields:
@@ -105,7 +105,7 @@ class Upload:
 
 @asynccontextmanager
 async def uploaded(request: Request, *, limit_bytes: int) -> AsyncIterator[Upload]:
-    """The file that `request` brings, open as long as the block runs; its body has been read.
+    """Read the file that `request` brings, and keep it open as long as the block runs.
 
     Raises `BadRequest`, `EmptyAudio`, and as `common.server.requests.bounded` does.
     """

@@ -1,7 +1,7 @@
-"""Run a service: `python -m tts_service`, `python -m asr_service`, `python -m gateway`.
+"""Runs a service: `python -m tts_service`, `python -m asr_service`, `python -m gateway`.
 
 Uvicorn with the knobs that these services need: no compression for PCM, bounded messages, our own
-logs, our own way of leaving. Any other ASGI server can run `SERVICE.app.main:app` as well.
+logs, our own shutdown. Any other ASGI server can run `SERVICE.app.main:app` as well.
 
 What a service is made of is no garbage. So the collector is off while it is imported, which makes
 the start shorter, and does not look at it later: to look at all of it stops every stream for 0.1 s.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from common.settings import CommonSettings
 
 _M_ARENA_MAX = -8
-"""Of glibc's malloc.h."""
+"""The constant of glibc's malloc.h."""
 _ARENAS = 2
 
 
@@ -40,7 +40,7 @@ def complain(message: str) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening address. Raises `OSError` if it is taken or not ours."""
+    """Return a socket at an address. Raises `OSError` if it is taken or not of this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -54,7 +54,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def uvicorn_config(app: FastAPI) -> uvicorn.Config:
-    """How Uvicorn serves any app of this fleet."""
+    """Return the configuration with which Uvicorn serves any app of the fleet."""
     import uvicorn
 
     settings: CommonSettings = app.state.settings
@@ -74,7 +74,7 @@ def uvicorn_config(app: FastAPI) -> uvicorn.Config:
 
 
 def share_freed_memory() -> None:
-    """Have threads share what they free, which glibc keeps for each of them, mostly unused.
+    """Have threads share the memory that they free; glibc keeps it for each of them, mostly unused.
 
     Other C libraries do not, and have no `mallopt`.
     """

@@ -17,11 +17,12 @@ log = get_logger(__name__)
 
 
 class AudioStream(Response):
-    """Streams `chunks`, and lets go of what is `held` for them (a slot, a model, a connection).
+    """Streams `chunks`, and then releases what is `held` for them (a slot, a model, a connection).
 
     If `chunks` raises, the body is not ended: the server closes the connection without the last
-    chunk, so that no client takes a part for the whole. If the client goes away, `held` is let go
-    at once. `first` precedes the chunks; `content_length` is sent where it is known beforehand.
+    chunk, so that no client takes a part for the whole. If the client disconnects, `held` is
+    released at once. `first` precedes the chunks; `content_length` is sent where it is known
+    beforehand.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Tasks that live and end together."""
+"""Runs tasks that end together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio
 
 
 async def until_first(*works: Coroutine[Any, Any, object]) -> None:
-    """Run all; when the first returns or raises, cancel the others and do as it did.
+    """Run `works` until the first returns or raises, cancel the others, and do as it did.
 
     Of several that end together, the one that is named first here counts. What the others raise
     while they are cancelled is dropped.

@@ -76,8 +76,6 @@ class WebSocketSender:
             await self._websocket.send({"type": "websocket.send", kind: frame})
             self._sending_since = None
 
-    send_message = send
-
     async def send_error(self, error: SpeechError, *, of: str | None = None) -> None:
         """Send an error that does not end the session; `of` is the utterance that it is about."""
         log.info("session.error_sent", code=error.code)

@@ -154,7 +154,7 @@ class VoiceLoop:
             voice=Voice(model=speech.model, audio=speech.audio),
         ).model_copy(update={**own, "ignored": ignored})
         self._speech_idle_s = speech.limits.idle_timeout_s
-        await self._sender.send_message(ready)
+        await self._sender.send(ready)
 
     async def _receive_ready(self, upstream: UpstreamSocket) -> dict[str, Any]:
         """Return the `ready` of an upstream; its refusal is passed on to the client."""
@@ -294,7 +294,7 @@ class VoiceLoop:
         assert self._speech_closed is not None
         recognized = self._recognized
         self._is_complete = True
-        await self._sender.send_message(
+        await self._sender.send(
             EchoTranscript(
                 audio_ms=recognized.audio_ms, text=recognized.text, segments=recognized.segments
             )
@@ -308,7 +308,7 @@ class VoiceLoop:
     async def _drain(self) -> None:
         """When the gateway drains: announce it, and finish what was said until now."""
         await self._lifecycle.draining.wait()
-        await self._sender.send_message(
+        await self._sender.send(
             GoAway(deadline_ms=round(self._lifecycle.drain_remaining_s * 1000))
         )
         await self._finish_recognition()

@@ -121,7 +121,7 @@ class LiveSession:
         audio = audio_of(start)
         self._queue.limit_bytes = MAX_BACKLOG_MS * audio.sample_rate // 1000 * audio.bytes_per_frame
         settings = self._settings
-        await self._client.send_message(
+        await self._client.send(
             ListenReady(
                 session_id=uuid.uuid4().hex,
                 request_id=current_request_id(),
@@ -156,7 +156,7 @@ class LiveSession:
                     f"The audio ended within a sample; its last {left_bytes} byte(s) were left out."
                 )
                 await self._client.send_error(BadRequest(message))
-            await self._client.send_message(end)
+            await self._client.send(end)
         finally:
             await stream.release()
         self._log_end(end)
@@ -200,7 +200,7 @@ class LiveSession:
         drain_s = self._service.lifecycle.drain_remaining_s * DRAIN_SHARE
         if self._is_ready:
             try:
-                await self._client.send_message(GoAway(deadline_ms=round(drain_s * 1000)))
+                await self._client.send(GoAway(deadline_ms=round(drain_s * 1000)))
             except WebSocketDisconnect:
                 return
             await anyio.sleep(drain_s)
@@ -310,7 +310,7 @@ class _Stream:
 
     async def _send(self, events: Iterable[ListenEvent]) -> None:
         for event in events:
-            await self._client.send_message(event)
+            await self._client.send(event)
 
 
 class _Decoder:
