@@ -24,6 +24,7 @@ from common.server.lifecycle import Lifecycle
 from common.server.tasks import until_first
 from common.server.websocket import close
 from common.wire.errors import GOING_AWAY, ConnectionEnded
+from common.wire.messages import is_fatal
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.socket import SessionClosed, UpstreamSocket
 
@@ -68,7 +69,7 @@ class InFlightTracker:
 
     def _is_last(self, message: dict[str, Any]) -> bool:
         """Tell whether the service sends nothing after this message."""
-        return message.get("type") == "end" or _is_fatal(message)
+        return message.get("type") == "end" or _is_last_error(message)
 
 
 class SpeechInFlightTracker(InFlightTracker):
@@ -104,7 +105,7 @@ class SpeechInFlightTracker(InFlightTracker):
         return message
 
     def _is_last(self, message: dict[str, Any]) -> bool:
-        return _is_fatal(message)
+        return _is_last_error(message)
 
 
 class Relay:
@@ -206,8 +207,8 @@ class Relay:
             self._idle.set()
 
 
-def _is_fatal(message: dict[str, Any]) -> bool:
-    return message.get("type") == "error" and message.get("fatal") is not False
+def _is_last_error(message: dict[str, Any]) -> bool:
+    return message.get("type") == "error" and is_fatal(message)
 
 
 def _message(text: str) -> dict[str, Any]:

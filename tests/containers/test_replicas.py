@@ -46,7 +46,7 @@ def post(fleet: Fleet, text: str = SHORT) -> int:
 def waited_for(fleet: Fleet) -> int:
     """How many requests of the gateway's found a replica failing or hanging, by its log."""
     (gateway,) = fleet.ids("gateway")
-    return sum(event["event"] == "replica.out" for event in events(gateway))
+    return sum(event["event"] == "replica.ejected" for event in events(gateway))
 
 
 def test_all_replicas_serve(three: Fleet) -> None:

@@ -31,7 +31,7 @@ async def _unless_unreachable(service: str, loaded: Awaitable[T]) -> list[T]:
     try:
         return [await loaded]
     except (SpeechError, ErrorAnswer) as error:
-        log.warning("wyoming.left_out", service=service, code=error.code)
+        log.warning("wyoming.service_unreachable", service=service, code=error.code)
         return []
 
 
