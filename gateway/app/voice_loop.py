@@ -308,9 +308,7 @@ class VoiceLoop:
     async def _drain(self) -> None:
         """When the gateway drains: announce it, and finish what was said until now."""
         await self._lifecycle.draining.wait()
-        await self._sender.send(
-            GoAway(deadline_ms=round(self._lifecycle.drain_remaining_s * 1000))
-        )
+        await self._sender.send(GoAway(deadline_ms=round(self._lifecycle.drain_remaining_s * 1000)))
         await self._finish_recognition()
         await anyio.sleep_forever()
 

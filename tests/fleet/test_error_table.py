@@ -10,6 +10,7 @@ import json
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from deploy.local import LocalFleet
 from tests.support.wire import closing_of, open_ws
@@ -38,6 +39,7 @@ SECOND = bytes(32000)
         ("/api/tts", b'{"text": "\\ud83d"}', 400, "empty_text"),
         ("/api/tts", json.dumps({"text": "a" * 5001}).encode(), 413, "too_large"),
         ("/api/nothing", b"", 404, "not_found"),
+        ("/healthz", b"", 405, "method_not_allowed"),
     ],
 )
 def test_over_http(fleet: LocalFleet, path: str, body: bytes, status: int, code: str) -> None:
@@ -67,3 +69,12 @@ def test_over_websocket(
         message, closed_with = closing_of(ws)
     assert (closed_with, message["code"]) == (close_code, code)
     assert isinstance(message["error"], str)
+
+
+@pytest.mark.parametrize("service", ["tts", "asr", "gateway"])
+def test_a_websocket_without_a_route(fleet: LocalFleet, service: str) -> None:
+    with pytest.raises(InvalidStatus) as refusal:
+        open_ws(f"{fleet.url(service, scheme='ws')}/ws/nowhere").__enter__()
+    response = refusal.value.response
+    assert response.status_code == 404
+    assert json.loads(response.body or b"")["error"]["code"] == "not_found"
