@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import anyio
+import anyio.to_thread
 import numpy as np
 import pytest
 
@@ -68,10 +68,10 @@ async def all_of(recognition: Recognition) -> str:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = asyncio.get_running_loop().time() + 10
+    deadline = anyio.current_time() + 10
     while not condition():
-        assert asyncio.get_running_loop().time() < deadline, "waited too long"
-        await asyncio.sleep(0.002)
+        assert anyio.current_time() < deadline, "waited too long"
+        await anyio.sleep(0.002)
 
 
 def has_taken(recorder: BatchRecorder, batches: int) -> bool:
@@ -95,7 +95,7 @@ async def at_work(
         yield made
     finally:
         recorder.gate.set()
-        await asyncio.to_thread(made.stop)
+        await anyio.to_thread.run_sync(made.stop)
 
 
 def test_waiting_recordings_share_a_batch(recorder: BatchRecorder) -> None:
@@ -106,7 +106,7 @@ def test_waiting_recordings_share_a_batch(recorder: BatchRecorder) -> None:
             assert [await all_of(w) for w in waiting] == list("123456")
         assert recorder.batches == [[1, 2, 3, 4], [5, 6]]
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_only_windows_of_one_kind_share_a_batch(recorder: BatchRecorder) -> None:
@@ -119,7 +119,7 @@ def test_only_windows_of_one_kind_share_a_batch(recorder: BatchRecorder) -> None
             assert [await all_of(w) for w in waiting] == list("1234")
         assert recorder.batches == [[1, 3], [2, 4]]
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_a_long_recording_shares_the_batches_with_others(recorder: BatchRecorder) -> None:
@@ -132,7 +132,7 @@ def test_a_long_recording_shares_the_batches_with_others(recorder: BatchRecorder
             assert await all_of(long) == "12345678"
         assert {11, 12} < set(recorder.batches[0])
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_segments_come_in_order_whichever_worker_is_first(recorder: BatchRecorder) -> None:
@@ -141,7 +141,7 @@ def test_segments_come_in_order_whichever_worker_is_first(recorder: BatchRecorde
             several = [workers.submit(saying(*range(10)), ENGLISH) for _ in range(5)]
             assert [await all_of(w) for w in several] == ["0123456789"] * 5
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_two_requests_on_two_workers_run_side_by_side(recorder: BatchRecorder) -> None:
@@ -154,7 +154,7 @@ def test_two_requests_on_two_workers_run_side_by_side(recorder: BatchRecorder) -
             for recognition in waiting:
                 await all_of(recognition)
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_a_failure_affects_no_other_recording(recorder: BatchRecorder) -> None:
@@ -167,7 +167,7 @@ def test_a_failure_affects_no_other_recording(recorder: BatchRecorder) -> None:
                 await all_of(bad)
         assert recorder.batches[0] == [1, 99, 2]
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 @dataclass
@@ -193,7 +193,7 @@ def test_a_window_that_is_hard_to_recognize_holds_up_no_other() -> None:
             recorder.struggling.set()
             assert await all_of(difficult) == "2"
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_what_decoding_raises_reaches_the_caller(recorder: BatchRecorder) -> None:
@@ -211,7 +211,7 @@ def test_what_decoding_raises_reaches_the_caller(recorder: BatchRecorder) -> Non
                 await all_of(workers.submit(broken, ENGLISH))
             assert await all_of(workers.submit(saying(1), ENGLISH)) == "1"
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_a_recording_that_is_cancelled_while_it_waits_is_never_decoded(
@@ -228,7 +228,7 @@ def test_a_recording_that_is_cancelled_while_it_waits_is_never_decoded(
             assert await all_of(given_up) == ""
         assert recorder.batches == [[2]]
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_cancelling_one_recording_of_a_batch_leaves_the_others(recorder: BatchRecorder) -> None:
@@ -244,7 +244,7 @@ def test_cancelling_one_recording_of_a_batch_leaves_the_others(recorder: BatchRe
             assert await all_of(pair[1]) == "34"
             await pair[0].released()
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_stopping_ends_waiting_recordings_with_an_error(recorder: BatchRecorder) -> None:
@@ -252,16 +252,16 @@ def test_stopping_ends_waiting_recordings_with_an_error(recorder: BatchRecorder)
         workers = Workers(recorder, workers=1, max_batch=1)
         first, second = (workers.submit(saying(n), ENGLISH) for n in (1, 2))
         await until(lambda: len(recorder.batches) == 1)
-        stopping = asyncio.create_task(asyncio.to_thread(workers.stop))
-        await asyncio.sleep(0.02)
-        recorder.gate.set()
-        await stopping
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anyio.to_thread.run_sync, workers.stop)
+            await anyio.sleep(0.02)
+            recorder.gate.set()
         first.cancel()
         with pytest.raises(Draining):
             await all_of(second)
         assert recorder.batches == [[1]]
 
-    asyncio.run(run())
+    anyio.run(run)
 
 
 def test_the_wait_for_the_workers_outlasts_a_cancellation_and_is_bounded(
