@@ -10,12 +10,11 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from common.errors import RateLimited
 from common.logger import get_logger
 from common.server.authentication import CALLER
-from common.server.error_boundary import error_response, refuse
+from common.server.error_boundary import answer_error
 
 if TYPE_CHECKING:
     from limits import RateLimitItemPerMinute
@@ -81,9 +80,6 @@ class QuotaMiddleware:
                 used.enter_context(self._quota.used_by(caller))
             except RateLimited as error:
                 log.info("request.refused", code=error.code, status=error.http_status)
-                if scope["type"] == "websocket":
-                    await refuse(WebSocket(scope, receive, send), error)
-                else:
-                    await error_response(error)(scope, receive, send)
+                await answer_error(error, scope, receive, send)
                 return
             await self.app(scope, receive, send)
