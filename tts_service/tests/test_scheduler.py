@@ -248,3 +248,19 @@ def test_closing_one_that_waits_frees_it() -> None:
         assert await asyncio.to_thread(closed.wait, 5)
 
     with_scheduler(scenario)
+
+
+def test_a_stopped_utterance_is_released_when_the_worker_has_let_go() -> None:
+    async def scenario(scheduler: Scheduler) -> None:
+        source, released = Source(50), asyncio.Event()
+        source.gate.clear()
+        stream = scheduler.submit(source.run(), PCM, released.set)
+        assert await asyncio.to_thread(source.entered.wait, 5)
+        stream.close()
+        await asyncio.sleep(0.05)
+        assert not released.is_set()
+        source.gate.set()
+        await released.wait()
+        assert source.closed.is_set()
+
+    with_scheduler(scenario)

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -24,14 +25,19 @@ from common.audio.pcm import Chunker
 from common.errors import BadRequest, NotJson, SpeechError
 from common.logger import get_logger, text_field
 from common.protocol.messages import parse_json_object
-from common.protocol.session import Cancel, SessionCommand, SessionEvent, parse_client_message
+from common.protocol.session import (
+    Cancel,
+    Ready,
+    SessionCommand,
+    SessionEvent,
+    parse_client_message,
+)
 from common.server.error_boundary import error_boundary
 from common.server.tasks import until_first
 from common.server.websocket import WebSocketSender, close
 from tts_service.app.engines.base import SynthesisWarning
 from tts_service.app.scheduler import Stream
 from tts_service.app.service import SpeechService
-from tts_service.app.session.config import SessionConfig
 from tts_service.app.session.machine import (
     Accept,
     CloseSocket,
@@ -42,8 +48,9 @@ from tts_service.app.session.machine import (
     SendAudio,
     SessionMachine,
 )
+from tts_service.app.settings import TtsSettings
 from tts_service.app.text import TextEvent, TextStream
-from tts_service.app.utterance import Sentence, SpeechEvent
+from tts_service.app.utterance import Sentence, SpeechEvent, SpeechOptions
 
 log = get_logger(__name__)
 
@@ -55,6 +62,29 @@ CHUNKS_AT_ONCE = 8
 
 Received = dict[str, Any] | SpeechError
 """A message of a client, or what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """What holds for a session."""
+
+    options: SpeechOptions
+    chunk_samples: int
+    delay_s: float
+    """Without more text, until what is no sentence yet is spoken."""
+    marks: bool = False
+    """Whether a `mark` follows each sentence."""
+    ready: Ready | None = None
+    """The session's first message, if it has one."""
+
+    @classmethod
+    def of_simple_mode(cls, settings: TtsSettings) -> SessionConfig:
+        """What holds for a socket on which nothing is negotiated."""
+        return cls(
+            options=SpeechOptions(sample_rate_hz=settings.tts_sr),
+            chunk_samples=settings.tts_chunk_samples,
+            delay_s=settings.tts_max_buffer_delay_ms / 1000,
+        )
 
 
 def read_object(frame: str | None, subject: str) -> Received:

@@ -6,7 +6,6 @@ stream = TextStream.whole("Hello world.")       # or: TextStream(), then `put` b
 for piece in stream.pieces(short_first=True): ...
 """
 
-from .segmenter import MAX_PIECE_CHARS, Piece, Segmenter, split
-from .stream import TextEvent, TextStream
+from .segmenter import MAX_PIECE_CHARS, Piece, Segmenter, TextEvent, TextStream, split
 
 __all__ = ["MAX_PIECE_CHARS", "Piece", "Segmenter", "TextEvent", "TextStream", "split"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +69,19 @@ def test_prepared_voices_are_among_the_names_there_are(tmp_path: Path) -> None:
     tiny.install(tiny.TinyVoice(), tmp_path)
     with pytest.raises(SettingsError, match=tiny.NAME):
         engines.loader(settings("no such voice", tmp_path))
+
+
+def test_a_start_without_the_voice_ends_in_one_sentence(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "TTS_MODEL": engines.TACOTRON_DDC,
+        "TTS_VOICES_DIR": str(tmp_path),
+        "TTS_PORT": "0",
+        "HOST": "127.0.0.1",
+    }
+    program = [sys.executable, "-m", "tts_service"]
+    ended = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode in (1, 2)
+    assert "Traceback" not in ended.stderr + ended.stdout
+    (sentence,) = ended.stderr.strip().splitlines()
+    assert "run `make voice`" in sentence
