@@ -17,13 +17,16 @@ VOICES_DEV := $(VOICES)/.voices-dev-installed
 CLIENTS := .venv-clients
 CLIENTS_RUN := $(CLIENTS)/.clients-installed
 
+DOCS := .venv-docs
+DOCS_RUN := $(DOCS)/.docs-installed
+
 HOME_ASSISTANT := .venv-home-assistant
 HOME_ASSISTANT_RUN := $(HOME_ASSISTANT)/.installed
 
 # Settings of the containers that may be given to make, as in `make up TTS_REPLICAS=3`.
 export OVERLAY TTS_REPLICAS ASR_REPLICAS
 
-.PHONY: help setup setup-dev demo run health test-client test test-pythons lint format pins clean
+.PHONY: help setup setup-dev demo run health test-client test test-pythons lint format docs pins clean
 .PHONY: build up down logs logs-tts logs-asr logs-gateway swarm-deploy test-containers
 .PHONY: test-clients test-home-assistant voice test-voices bench-tacotron test-speech bench-listening
 
@@ -112,6 +115,11 @@ format: $(DEV) ## put the code into shape
 	$(PY) -m ruff check --fix .
 	$(PY) -m black --quiet .
 
+# NO_MKDOCS_2_WARNING: mkdocs is pinned below 2, so Material's notice about that version says nothing new.
+docs: $(DOCS_RUN) ## build the documentation into site/ (open site/index.html)
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict 2>&1 | grep -v INFO
+	@echo "open $(CURDIR)/site/index.html"
+
 # `dev` includes every extra that is installed from constraints/fleet.txt. UPGRADE=1 takes what is newest;
 # without it only what pyproject.toml asks for anew is changed.
 pins: $(DEV) ## renew constraints/fleet.txt from pyproject.toml (UPGRADE=1: all to the newest)
@@ -121,12 +129,14 @@ pins: $(DEV) ## renew constraints/fleet.txt from pyproject.toml (UPGRADE=1: all 
 		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints/voices.txt
 	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --extra clients \
 		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints/clients.txt
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.10 --extra docs \
+		--no-header --no-annotate $(if $(UPGRADE),--upgrade) pyproject.toml -o constraints/docs.txt
 	@# Coqui leaves torch to the user, so no package asks for it and the line is written by hand.
 	echo "torch==$(TORCH)" >> constraints/voices.txt
 
 clean: ## remove environments, caches, what the demo wrote, and the fleet's containers and images
 	@deploy/containers clean
-	rm -rf .venv .venv-* .run .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf .venv .venv-* .run .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN): pyproject.toml constraints/fleet.txt
@@ -137,6 +147,9 @@ $(DEV): pyproject.toml constraints/fleet.txt
 
 $(CLIENTS_RUN): pyproject.toml constraints/clients.txt
 	@python=$$(deploy/local/find_python) && "$$python" deploy/local/setup.py clients --venv $(CLIENTS)
+
+$(DOCS_RUN): pyproject.toml constraints/docs.txt
+	@python=$$(deploy/local/find_python) && "$$python" deploy/local/setup.py docs --venv $(DOCS)
 
 # Home Assistant wants other versions of what the fleet needs, too, so nothing of it is there.
 $(HOME_ASSISTANT_RUN): tests/clients/home_assistant/requirements.txt | $(DEV)

@@ -4,6 +4,7 @@
     setup.py dev [--venv .venv-3.10]         that, and what tests and lint need
     setup.py voices --venv .venv-voices      the tools that prepare voices (torch, Coqui)
     setup.py clients --venv .venv-clients    other people's clients: Pipecat, LiveKit
+    setup.py docs --venv .venv-docs          what builds the documentation
 
 It uses nothing but the standard library, since it runs before anything is installed. A failure ends
 in a sentence that says what to do; the output of pip is in `setup.log` in the environment. A stamp
@@ -27,6 +28,7 @@ INCLUDED = {
     "voices": ("voices",),
     "voices-dev": ("voices", "voices-dev"),
     "clients": ("clients",),
+    "docs": ("docs",),
 }
 """Each extra with those that it includes, whose stamps are written too."""
 
@@ -34,6 +36,7 @@ CONSTRAINTS = {
     "voices": "constraints/voices.txt",
     "voices-dev": "constraints/voices.txt",
     "clients": "constraints/clients.txt",
+    "docs": "constraints/docs.txt",
 }
 """Where the versions of an extra are pinned, if not in constraints/fleet.txt. That file is without
 torch, and other people's clients need other versions."""

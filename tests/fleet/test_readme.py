@@ -1,4 +1,4 @@
-"""The examples of the README are run, and answer what it says they answer."""
+"""The examples of the README and of docs/ run, and print what the documents say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from deploy.local.words import words
 pytestmark = pytest.mark.fleet
 
 README = (ROOT / "README.md").read_text()
-EXAMPLES = re.search(r"<!-- examples -->(.*)<!-- end of examples -->", README, re.DOTALL)
+EXAMPLES = re.compile(r"<!-- examples -->(.*?)<!-- end of examples -->", re.DOTALL)
+WITH_EXAMPLES = [
+    page for page in sorted((ROOT / "docs").glob("*.md")) if EXAMPLES.search(page.read_text())
+]
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,11 @@ class Example:
     answer: str
 
 
-def examples() -> list[Example]:
-    assert EXAMPLES is not None
+def examples(page: str) -> list[Example]:
+    """The commands of a page's marked blocks, in their order."""
+    marked = "\n".join(EXAMPLES.findall(page))
     found = []
-    for block in re.findall(r"```console\n(.*?)```", EXAMPLES[1], re.DOTALL):
+    for block in re.findall(r"```console\n(.*?)```", marked, re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             # A command goes on while its lines end in a backslash.
             match = re.match(r"((?:.*\\\n)*.*)\n?", part)
@@ -54,21 +58,25 @@ def _without_punctuation(text: str) -> str:
     return re.sub(r"[.,!?]|%2C", "", text).lower()
 
 
-def test_every_example_of_the_api_answers_what_the_readme_says(
-    fleet: LocalFleet, tmp_path: Path
+def test_each_task_has_a_page_with_examples() -> None:
+    assert {page.stem for page in WITH_EXAMPLES} >= {"speak", "listen", "live", "echo", "operate"}
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=lambda page: page.stem)
+def test_every_example_of_a_page_prints_what_the_page_says(
+    fleet: LocalFleet, tmp_path: Path, page: Path
 ) -> None:
-    # One after another in one folder: later examples use what earlier ones wrote.
+    # The commands run one after another in one folder that looks like a checkout: later examples
+    # use what earlier ones wrote.
     (tmp_path / "client").symlink_to(ROOT / "client")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    assert len(examples()) >= 8
-    for example in examples():
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    for example in examples(page.read_text()):
         command = example.command
         for name, port in DEFAULT_PORTS.items():
             command = command.replace(f"localhost:{port}", f"127.0.0.1:{fleet.ports[name]}")
         ended = subprocess.run(
             ["/bin/bash", "-euo", "pipefail", "-c", command],
             cwd=tmp_path,
-            env={**os.environ, "PATH": path},
             capture_output=True,
             text=True,
             timeout=120,
