@@ -117,7 +117,7 @@ format: $(DEV) ## put the code into shape
 
 # NO_MKDOCS_2_WARNING: mkdocs is pinned below 2, so Material's notice about that version says nothing new.
 docs: $(DOCS_RUN) ## build the documentation into site/ (open site/index.html)
-	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict 2>&1 | grep -v INFO
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict
 	@echo "open $(CURDIR)/site/index.html"
 
 # `dev` includes every extra that is installed from constraints/fleet.txt. UPGRADE=1 takes what is newest;
