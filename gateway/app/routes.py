@@ -57,7 +57,8 @@ def speech_router(services: Services) -> APIRouter:
     @routes.websocket("/ws/echo")
     async def ws_echo(websocket: WebSocket) -> None:
         async with (
-            admitted_socket(websocket),
+            refusals_answered(websocket),
+            admitted_socket(),
             services.asr.websocket("/ws/stt") as recognition,
             services.tts.websocket("/ws/tts") as speech,
         ):
@@ -75,7 +76,11 @@ def speech_router(services: Services) -> APIRouter:
     ) -> None:
         """Have a replica of `service` answer; its refusal is the client's answer."""
         query = websocket.url.query
-        async with admitted_socket(websocket), service.websocket(path, query) as upstream:
+        async with (
+            refusals_answered(websocket),
+            admitted_socket(),
+            service.websocket(path, query) as upstream,
+        ):
             # What the service says of its audio.
             headers = [
                 (name.lower().encode(), value.encode())
@@ -92,12 +97,17 @@ def speech_router(services: Services) -> APIRouter:
             ).run()
 
     @asynccontextmanager
-    async def admitted_socket(websocket: WebSocket) -> AsyncIterator[None]:
-        """Hold a place for a socket; answer why, if it cannot be served."""
+    async def admitted_socket() -> AsyncIterator[None]:
+        """Hold a place for a socket."""
+        services.lifecycle.check()
+        async with services.sessions.slot():
+            yield
+
+    @asynccontextmanager
+    async def refusals_answered(websocket: WebSocket) -> AsyncIterator[None]:
+        """Answer a WebSocket that is refused before it is accepted."""
         try:
-            services.lifecycle.check()
-            async with services.sessions.slot():
-                yield
+            yield
         except SpeechError as error:
             await refuse(websocket, error)
         except ErrorAnswer as refusal:

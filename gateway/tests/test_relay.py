@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 
 import httpx
@@ -171,3 +172,20 @@ def test_an_utterance_in_flight_is_finished_when_the_gateway_drains(
         assert read_utterance(speaking).closing == '{"type":"end"}'
         wait_for(lambda: lifecycle.in_flight == 0)
     assert httpx.get(f"{at.http}/readyz").json()["status"] == "draining"
+
+
+def test_a_refused_socket_is_not_logged_as_a_fault(
+    caplog: pytest.LogCaptureFixture, serve: Serve
+) -> None:
+    at = serve()
+    at.app.state.lifecycle.state = "draining"
+    boundary = logging.getLogger("common.server.error_boundary")
+    boundary.addHandler(caplog.handler)
+    try:
+        for path in ("/ws/tts", "/ws/stt", "/ws/echo"):
+            with pytest.raises(InvalidStatus) as refusal, open_ws(f"{at.ws}{path}"):
+                pass
+            assert refusal.value.response.status_code == 503
+    finally:
+        boundary.removeHandler(caplog.handler)
+    assert "request.failed" not in caplog.text
