@@ -29,9 +29,9 @@ import sentencex
 
 FIRST_PIECE_CHARS = 45
 """A first piece is cut if it is longer. About 40 ms of work for the embedded voice."""
-FIRST_CLAUSE_CHARS = 20
-"""A first piece that is cut before its sentence is known has so many, so that "Good evening," does
-not stand alone before the name."""
+FIRST_CLAUSE_CHARS = 16
+"""The least that a first clause has which is cut before its sentence is known: more than "Good
+afternoon,", which would sound chopped alone, and no more, since a longer one is heard later."""
 MIN_CLAUSE_CHARS = 12
 """No cut leaves less than this on either side: a lone word sounds chopped."""
 MAX_PIECE_CHARS = 140
