@@ -1,7 +1,6 @@
 """Loading, ready, draining."""
 
-import asyncio
-
+import anyio
 import pytest
 
 from common.errors import Draining, Loading
@@ -17,37 +16,45 @@ def test_nothing_begins_before_the_model_is_ready() -> None:
     lifecycle.check()
 
 
-def test_draining_waits_for_work_under_way_and_refuses_more() -> None:
+def test_draining_waits_for_work_in_flight_and_refuses_more() -> None:
     async def scenario() -> None:
         lifecycle = Lifecycle(drain_seconds=30)
         lifecycle.ready()
-        with lifecycle.work():
-            draining = asyncio.create_task(lifecycle.drain())
-            await asyncio.sleep(0.01)
-            assert not draining.done()
-            assert lifecycle.draining.is_set()
-            with pytest.raises(Draining), lifecycle.work():
-                pytest.fail("must not begin")
-        await asyncio.wait_for(draining, 1)
+        drained = anyio.Event()
 
-    asyncio.run(scenario())
+        async def drain() -> None:
+            await lifecycle.drain()
+            drained.set()
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                with lifecycle.work():
+                    tasks.start_soon(drain)
+                    await anyio.wait_all_tasks_blocked()
+                    assert not drained.is_set()
+                    assert lifecycle.draining.is_set()
+                    with pytest.raises(Draining), lifecycle.work():
+                        pytest.fail("must not begin")
+                await drained.wait()
+
+    anyio.run(scenario)
 
 
 def test_draining_ends_at_its_deadline() -> None:
     async def scenario() -> None:
         lifecycle = Lifecycle(drain_seconds=0.01)
         lifecycle.ready()
-        with lifecycle.work():
-            await asyncio.wait_for(lifecycle.drain(), 5)
+        with lifecycle.work(), anyio.fail_after(5):
+            await lifecycle.drain()
 
-    asyncio.run(scenario())
+    anyio.run(scenario)
 
 
-def test_a_model_that_comes_after_leaving_began_changes_nothing() -> None:
+def test_a_model_that_is_loaded_after_draining_began_changes_nothing() -> None:
     async def scenario() -> None:
         lifecycle = Lifecycle(drain_seconds=0)
         await lifecycle.drain()
         lifecycle.ready()
         assert lifecycle.state == "draining"
 
-    asyncio.run(scenario())
+    anyio.run(scenario)

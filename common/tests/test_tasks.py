@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import anyio
 import pytest
 
 from common.server.tasks import until_first
@@ -58,12 +59,13 @@ def test_being_cancelled_stops_all() -> None:
     log: list[str] = []
 
     async def cancelled() -> None:
-        task = asyncio.create_task(until_first(wait(log), wait(log)))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.wait([task])
-        assert task.cancelled()
+        async def work() -> None:
+            await until_first(wait(log), wait(log))
 
-    asyncio.run(cancelled())
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+
+    anyio.run(cancelled)
     assert log == ["stopped", "stopped"]

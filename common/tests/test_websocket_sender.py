@@ -1,10 +1,11 @@
-"""A client is told a frame at a time, and given up when it takes none."""
+"""Frames are sent one at a time, and a slow reader is given up after the write timeout."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 from starlette.websockets import WebSocket, WebSocketState
 
 from common.server.websocket import WebSocketSender
@@ -16,13 +17,13 @@ def client_that_takes(frames: int, taken: list[Any]) -> WebSocketSender:
 
     async def send(message: Any) -> None:
         if next(left, None) is None:
-            await asyncio.Event().wait()
+            await anyio.sleep_forever()
         taken.append(("begins", message.get("text", message.get("bytes"))))
-        await asyncio.sleep(0)  # here another task could come between
+        await anyio.lowlevel.checkpoint()  # here another task could come between
         taken.append("taken")
 
     async def receive() -> Any:
-        await asyncio.Event().wait()
+        await anyio.sleep_forever()
 
     websocket = WebSocket({"type": "websocket"}, receive, send)
     websocket.client_state = websocket.application_state = WebSocketState.CONNECTED
@@ -34,21 +35,31 @@ def test_several_tasks_send_one_frame_after_the_other() -> None:
 
     async def run() -> None:
         client = client_that_takes(100, taken)
-        await asyncio.gather(client.send("a"), client.send(b"b"))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.send, "a")
+            tasks.start_soon(client.send, b"b")
 
-    asyncio.run(run())
+    anyio.run(run)
     assert taken == [("begins", "a"), "taken", ("begins", b"b"), "taken"]
 
 
 def test_the_watch_ends_only_when_a_frame_is_not_taken() -> None:
     async def run() -> None:
         client = client_that_takes(1, [])
-        watch = asyncio.create_task(client.watch())
-        await client.send("a")
-        await asyncio.sleep(0.3)
-        assert not watch.done()
-        stuck = asyncio.create_task(client.send("b"))
-        await asyncio.wait_for(watch, 5)
-        stuck.cancel()
+        ended = anyio.Event()
 
-    asyncio.run(run())
+        async def watch() -> None:
+            await client.watch()
+            ended.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await client.send("a")
+            await anyio.sleep(0.3)
+            assert not ended.is_set()
+            tasks.start_soon(client.send, "b")
+            with anyio.fail_after(5):
+                await ended.wait()
+            tasks.cancel_scope.cancel()
+
+    anyio.run(run)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import anyio
 import pytest
 
 from gateway.app.upstreams.replicas import Replica, Replicas
@@ -165,9 +166,10 @@ def test_replicas_are_refreshed_periodically(world: World, monkeypatch: pytest.M
     monkeypatch.setattr("gateway.app.upstreams.replicas.PROBE_EVERY_S", 0.01)
 
     async def watch() -> None:
-        async with world.replicas.kept_fresh():
-            world.states = {"e": "ready"}
-            while world.order() != ["e"]:  # noqa: ASYNC110 - who looks gives no sign
-                await asyncio.sleep(0.01)
+        with anyio.fail_after(5):
+            async with world.replicas.kept_fresh():
+                world.states = {"e": "ready"}
+                while world.order() != ["e"]:  # noqa: ASYNC110 - nothing tells of a refresh
+                    await anyio.sleep(0.01)
 
-    run(asyncio.wait_for(watch(), 5))
+    run(watch())

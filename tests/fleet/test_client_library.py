@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import anyio
 import pytest
 
 from client import SpeechClient
@@ -34,17 +34,18 @@ SILENCE = bytes(2 * RATE_HZ)
 
 def run(fleet: LocalFleet, use: Callable[[SpeechClient], Awaitable[None]]) -> None:
     async def main() -> None:
-        async with SpeechClient(fleet.url("gateway")) as client:
-            await use(client)
+        with anyio.fail_after(90):
+            async with SpeechClient(fleet.url("gateway")) as client:
+                await use(client)
 
-    asyncio.run(asyncio.wait_for(main(), 90))
+    anyio.run(main)
 
 
 async def token_by_token(text: str) -> AsyncIterator[str]:
     """As a language model writes it."""
     for word in text.split():
         yield f"{word} "
-        await asyncio.sleep(0.005)
+        await anyio.sleep(0.005)
 
 
 def test_text_that_is_written_word_by_word_is_spoken_and_heard(fleet: LocalFleet) -> None:
@@ -81,7 +82,7 @@ def test_who_speaks_silences_the_voice(fleet: LocalFleet) -> None:
     pcm, interruption = say(fleet, PARAGRAPH), say(fleet, "Stop, please.")
 
     async def use(client: SpeechClient) -> None:
-        sounding, ended = asyncio.Event(), asyncio.Event()
+        sounding, ended = anyio.Event(), anyio.Event()
 
         async def spoken() -> AsyncIterator[bytes]:
             yield pcm + SILENCE

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import anyio
 import pytest
 from pydantic import BaseModel
 from websockets.exceptions import InvalidStatus
@@ -298,24 +298,25 @@ def test_the_client_library_gets_events_and_audio(serve: Serve) -> None:
 
     async def use() -> None:
         nonlocal audio
-        ended = asyncio.Event()
+        ended = anyio.Event()
 
         async def spoken_aloud() -> AsyncIterator[bytes]:
             yield spoken(1, 2, 3) + PAUSE
             await ended.wait()
 
-        async with SpeechClient(at.http) as client, client.echo(spoken_aloud()) as loop:
-            async for item in loop:
-                if isinstance(item, bytes):
-                    audio += item
-                    continue
-                events.append(item)
-                if isinstance(item, End):
-                    ended.set()
-            assert loop.end is not None
-            assert loop.end.text == text_of(1, 2, 3)
+        with anyio.fail_after(30):
+            async with SpeechClient(at.http) as client, client.echo(spoken_aloud()) as loop:
+                async for item in loop:
+                    if isinstance(item, bytes):
+                        audio += item
+                        continue
+                    events.append(item)
+                    if isinstance(item, End):
+                        ended.set()
+                assert loop.end is not None
+                assert loop.end.text == text_of(1, 2, 3)
 
-    asyncio.run(asyncio.wait_for(use(), 30))
+    anyio.run(use)
     final = next(event for event in events if isinstance(event, Final))
     begin = next(event for event in events if isinstance(event, Begin))
     assert final.id == begin.id
