@@ -8,9 +8,11 @@ from pydantic import BaseModel, Field
 class LoadedVoice(BaseModel):
     """A voice that is loaded."""
 
-    name: str = Field(examples=["hibari/heart"], description="As TTS_MODEL names it")
-    sample_rate: int = Field(examples=[24000], description="Its own, in Hz")
-    languages: list[str] = Field(examples=[["en"]], description="Codes of those it speaks")
+    name: str = Field(examples=["hibari/heart"], description="Name of the voice, as in TTS_MODEL")
+    sample_rate: int = Field(examples=[24000], description="Sample rate of the voice, in Hz")
+    languages: list[str] = Field(
+        examples=[["en"]], description="Codes of the languages that it speaks"
+    )
 
 
 class Voices(BaseModel):
@@ -20,8 +22,10 @@ class Voices(BaseModel):
 class LoadedModel(BaseModel):
     """A recognizer that is loaded."""
 
-    name: str = Field(examples=["tiny.en"], description="As ASR_MODEL names it")
-    languages: list[str] = Field(examples=[["en"]], description="Codes of those it understands")
+    name: str = Field(examples=["tiny.en"], description="Name of the recognizer, as in ASR_MODEL")
+    languages: list[str] = Field(
+        examples=[["en"]], description="Codes of the languages that it understands"
+    )
 
 
 class Models(BaseModel):

@@ -33,8 +33,10 @@ FinalReason = Literal["endpoint", "finalize", "finish", "max_length"]
 class ListenStart(StartMessage):
     """Opens a stream. Unknown fields are listed in `ready.ignored`."""
 
-    sample_rate: SampleRateHz = Field(default=16000, description="Hz")
-    channels: int = Field(default=1, ge=1, le=2, description="Interleaved; two are averaged")
+    sample_rate: SampleRateHz = Field(default=16000, description="Sample rate of the audio, in Hz")
+    channels: int = Field(
+        default=1, ge=1, le=2, description="Channels, interleaved; two are averaged"
+    )
     language: str = "en"
     partials: bool = True
     endpoint_ms: int = Field(
@@ -95,8 +97,8 @@ class Partial(ServerMessage):
     text: str
     stable_chars: int
     start_ms: int
-    end_ms: int = Field(description="End of the last word")
-    lag_ms: int = Field(description="Duration of received audio that this hypothesis leaves out")
+    end_ms: int = Field(description="End of the last word, in ms")
+    lag_ms: int = Field(description="Duration of received audio that is not in this text, in ms")
 
 
 class Final(ServerMessage):

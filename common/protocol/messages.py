@@ -60,7 +60,7 @@ class VoiceOptions(BaseModel):
     timestamps: Literal["none", "sentence"] = Field(
         default="none", description="sentence: a `mark` follows each sentence"
     )
-    speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the voice's own pace")
+    speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the pace of the voice")
 
 
 class ServerMessage(BaseModel):
@@ -77,7 +77,7 @@ class SessionAudio(ServerMessage):
     """What the binary frames of a session hold."""
 
     encoding: Encoding
-    sample_rate: int = Field(description="Hz")
+    sample_rate: int = Field(description="Sample rate of the audio, in Hz")
     channels: int
 
     @property

@@ -33,7 +33,10 @@ class ListeningOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     lang: str = Field(
-        default="en", min_length=2, max_length=8, description="Language, by Whisper's code for it."
+        default="en",
+        min_length=2,
+        max_length=8,
+        description="Language of the speech, by Whisper's code.",
     )
     prompt: str | None = Field(
         default=None,
@@ -119,7 +122,9 @@ class Word(BaseModel):
 
     start_ms: int = Field(ge=0, examples=[0])
     end_ms: int = Field(ge=0, examples=[480])
-    text: str = Field(examples=[" Hello"], description="With the space before it, if there is one.")
+    text: str = Field(
+        examples=[" Hello"], description="The word, with the space before it if there is one."
+    )
     probability: float = Field(ge=0, le=1, examples=[0.97])
 
 

@@ -38,7 +38,9 @@ EndReason = Literal["done", "cancelled", "error"]
 class Start(VoiceOptions, StartMessage):
     """Opens a session. Unknown fields are listed in `ready.ignored`."""
 
-    sample_rate: SampleRateHz | None = Field(default=None, description="Hz; default: TTS_SR")
+    sample_rate: SampleRateHz | None = Field(
+        default=None, description="Sample rate in Hz; default: TTS_SR"
+    )
     max_buffer_delay_ms: int | None = Field(
         default=None,
         ge=20,
@@ -127,14 +129,16 @@ class Audio(SessionAudio):
 class Limits(ServerMessage):
     """The limits of a session: what exceeds one is refused or ends the session."""
 
-    max_text_chars: int = Field(description="Characters of one utterance")
+    max_text_chars: int = Field(description="Characters that one utterance may have")
     max_message_bytes: int
     max_queued_utterances: int = Field(
         description="Utterances that may wait behind the one that is spoken"
     )
     idle_timeout_s: float
     max_session_s: float
-    max_buffer_delay_ms: int = Field(description="The value of this session, in ms")
+    max_buffer_delay_ms: int = Field(
+        description="Time without more text before an incomplete sentence is spoken, in ms"
+    )
 
 
 class Ready(SessionReady):

@@ -49,11 +49,13 @@ class SpeechBody(Message):
     """The body of `POST /api/tts`."""
 
     text: Annotated[Text, Field(examples=["Hello world"])]
-    sample_rate: SampleRateHz | None = Field(default=None, description="Hz; default: TTS_SR")
-    speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the voice's own pace")
+    sample_rate: SampleRateHz | None = Field(
+        default=None, description="Sample rate in Hz; default: TTS_SR"
+    )
+    speed: float = Field(default=1.0, ge=0.5, le=2.0, description="Factor on the pace of the voice")
     format: SpeechFormat = Field(
         default="s16le",
-        description="Raw PCM, WAV, raw G.711, MP3, Opus in Ogg, AAC in ADTS, or FLAC",
+        description="Audio format: raw PCM or G.711, WAV, MP3, Opus in Ogg, AAC in ADTS, or FLAC",
     )
 
 

@@ -70,14 +70,14 @@ class Batch:
         return slot
 
     def leave(self, slot: Slot) -> None:
-        """Forget the row; a step under way finishes without it being missed."""
+        """Forget the row; a step in flight finishes without it being missed."""
         with self._lock:
             if slot in self._slots:
                 self._slots.remove(slot)
 
     @property
     def rows(self) -> int:
-        """How many decodes are under way, stepped or not."""
+        """How many decodes are in flight, stepped or not."""
         return len(self._slots)
 
     def take(

@@ -89,7 +89,7 @@ class TacotronEngine:
 
     @property
     def speaking(self) -> int:
-        """Decodes under way, those that wait for their reader included."""
+        """Decodes in flight, those that wait for their reader included."""
         return self._batch.rows
 
     def can_speak(self, text: str) -> bool:
