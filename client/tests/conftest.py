@@ -15,7 +15,7 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 Handler = Callable[[ServerConnection], None]
-Door = Callable[[ServerConnection, Request], Response | None]
+OnUpgrade = Callable[[ServerConnection, Request], Response | None]
 """May answer the request for an upgrade itself."""
 Answer = Callable[[ServerConnection, Request, Response], Response | None]
 """May change the answer to it."""
@@ -32,7 +32,7 @@ def ws_server() -> Iterator[WsServer]:
         def start(
             handler: Handler,
             *,
-            door: Door | None = None,
+            on_upgrade: OnUpgrade | None = None,
             response: Answer | None = None,
             max_size: int = 2**20,
         ) -> str:
@@ -42,7 +42,7 @@ def ws_server() -> Iterator[WsServer]:
                     "127.0.0.1",
                     0,
                     compression=None,
-                    process_request=door,
+                    process_request=on_upgrade,
                     process_response=response,
                     max_size=max_size,
                 )

@@ -15,7 +15,7 @@ from websockets.sync.server import ServerConnection
 from client import BrokenOff, Lost, Refused, Retry, SpeechClient, Unavailable
 from client.tests.conftest import HttpServer, WsServer
 from client.tests.session_server import Side
-from client.tests.using import busy_door, run, until
+from client.tests.using import busy_upgrade, run, until
 from common.protocol.live import Final, ListenEvent, Partial, SpeechEnd, SpeechStart
 from common.protocol.session import ErrorMessage, GoAway
 
@@ -138,7 +138,7 @@ def test_opening_is_tried_again(ws_server: WsServer) -> None:
     async def use(client: SpeechClient) -> None:
         assert len(await read(client, [b"\1\0"] * 4)) == 4
 
-    run(ws_server(ListeningServer(*HELLO), door=busy_door(2)), use)
+    run(ws_server(ListeningServer(*HELLO), on_upgrade=busy_upgrade(2)), use)
 
 
 @pytest.mark.parametrize(

@@ -294,10 +294,10 @@ def test_the_key_is_sent_with_the_handshake(
 ) -> None:
     given: list[str | None] = []
 
-    def door(_: ServerConnection, request: Request) -> None:
+    def on_upgrade(_: ServerConnection, request: Request) -> None:
         given.append(request.headers.get("Authorization"))
 
-    uri = ws_server(SessionServer(speaks_whatever_comes), door=door)
+    uri = ws_server(SessionServer(speaks_whatever_comes), on_upgrade=on_upgrade)
 
     async def use(client: SpeechClient) -> None:
         await all_of(client.speak("Hello"))

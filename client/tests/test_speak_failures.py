@@ -24,22 +24,24 @@ from client.tests.session_server import (
     Side,
     speaks_whatever_comes,
 )
-from client.tests.using import all_of, busy_door, hear, run, until
+from client.tests.using import all_of, busy_upgrade, hear, run, until
 
 
 def test_a_full_server_is_asked_again(ws_server: WsServer) -> None:
     async def use(client: SpeechClient) -> None:
         assert await all_of(client.speak("Hello")) == CHUNK
 
-    run(ws_server(SessionServer(speaks_whatever_comes), door=busy_door(2)), use)
+    run(ws_server(SessionServer(speaks_whatever_comes), on_upgrade=busy_upgrade(2)), use)
 
 
 @pytest.mark.parametrize(
-    ("door", "retry"),
-    [(busy_door(3), Retry(attempts=3)), (busy_door(1, "60"), Retry())],
+    ("on_upgrade", "retry"),
+    [(busy_upgrade(3), Retry(attempts=3)), (busy_upgrade(1, "60"), Retry())],
     ids=["too often", "too long"],
 )
-def test_a_full_server_is_not_asked_for_ever(ws_server: WsServer, door: Any, retry: Retry) -> None:
+def test_a_full_server_is_not_asked_for_ever(
+    ws_server: WsServer, on_upgrade: Any, retry: Retry
+) -> None:
     async def use(client: SpeechClient) -> None:
         with pytest.raises(Unavailable, match="All slots are taken") as caught:
             await all_of(client.speak("Hello"))
@@ -47,7 +49,7 @@ def test_a_full_server_is_not_asked_for_ever(ws_server: WsServer, door: Any, ret
         assert (error.code, error.request_id) == ("busy", "r7")
         assert error.retry_after_s in (0, 60)
 
-    run(ws_server(SessionServer(speaks_whatever_comes), door=door), use, retry=retry)
+    run(ws_server(SessionServer(speaks_whatever_comes), on_upgrade=on_upgrade), use, retry=retry)
 
 
 @pytest.mark.parametrize("loss", ["lost", "going away", "draining", "cancelled"])

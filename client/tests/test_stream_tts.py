@@ -121,23 +121,23 @@ def test_message_over_the_servers_limit_is_a_refusal(ws_server: WsServer, out: P
 def test_refused_upgrade_says_why_and_when_to_try_again(ws_server: WsServer, out: Path) -> None:
     body = json.dumps({"error": {"code": "busy", "message": "All slots are taken."}}).encode()
 
-    def door(_: ServerConnection, __: Request) -> Response:
+    def on_upgrade(_: ServerConnection, __: Request) -> Response:
         headers = Headers({"Retry-After": "3", "Content-Length": str(len(body))})
         return Response(503, "Service Unavailable", headers, body)
 
     with pytest.raises(Refused, match=r"All slots are taken\. \[busy\] Try again in 3 s") as caught:
-        speak_to_file("Hello", out, ws_server(says(END), door=door))
+        speak_to_file("Hello", out, ws_server(says(END), on_upgrade=on_upgrade))
     assert caught.value.code == "busy"
 
 
 def test_refused_upgrade_of_some_other_server_names_the_status(
     ws_server: WsServer, out: Path
 ) -> None:
-    def door(_: ServerConnection, __: Request) -> Response:
+    def on_upgrade(_: ServerConnection, __: Request) -> Response:
         return Response(404, "Not Found", Headers({"Content-Length": "3"}), b"no!")
 
     with pytest.raises(Refused, match=r"404 \(Not Found\)"):
-        speak_to_file("Hello", out, ws_server(says(END), door=door))
+        speak_to_file("Hello", out, ws_server(says(END), on_upgrade=on_upgrade))
 
 
 @pytest.mark.parametrize(

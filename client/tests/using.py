@@ -45,10 +45,10 @@ async def until(condition: Callable[[], bool]) -> None:
         await anyio.sleep(0.005)
 
 
-def busy_door(times: int, retry_after: str = "0") -> Callable[[Any, Request], Response | None]:
+def busy_upgrade(times: int, retry_after: str = "0") -> Callable[[Any, Request], Response | None]:
     left = iter(range(times))
 
-    def door(_: ServerConnection, __: Request) -> Response | None:
+    def on_upgrade(_: ServerConnection, __: Request) -> Response | None:
         if next(left, None) is None:
             return None
         error = {"code": "busy", "message": "All slots are taken.", "request_id": "r7"}
@@ -58,4 +58,4 @@ def busy_door(times: int, retry_after: str = "0") -> Callable[[Any, Request], Re
             503, "Service Unavailable", Headers({k: str(v) for k, v in headers.items()}), body
         )
 
-    return door
+    return on_upgrade
