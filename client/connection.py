@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import math
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,8 +33,7 @@ DEFAULT_URL = "http://localhost:8000"
 KEY_VARIABLE = "SPEECH_API_KEY"
 """The environment variable with the key for servers that ask for one."""
 PATHS = ("/ws/tts", "/ws/stt", "/ws/echo")
-STALL_TIMEOUT_S = 20.0
-"""After so long without a frame, the server is asked whether it lives."""
+_HTTP_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 def key_header(key: str | None = None) -> dict[str, str]:
@@ -50,16 +50,15 @@ def server_url(address: str) -> str:
     """
     try:
         parts = urlsplit(address)
-        schemes = ("http", "https", "ws", "wss")
-        fits = parts.scheme in schemes and parts.hostname is not None and parts.port != 0
+        fits = parts.scheme in _HTTP_SCHEMES and parts.hostname is not None and parts.port != 0
     except ValueError:
         fits = False
     if not fits:
         raise BadInput(f"{address!r} is not an address like {DEFAULT_URL}.")
-    url = address.rstrip("/")
-    for path in PATHS:
-        url = url.removesuffix(path)
-    return url.replace("ws", "http", 1) if parts.scheme.startswith("ws") else url
+    path = parts.path.rstrip("/")
+    for known in PATHS:
+        path = path.removesuffix(known)
+    return f"{_HTTP_SCHEMES[parts.scheme]}://{parts.netloc}{path}"
 
 
 def is_on_this_machine(address: str) -> bool:
@@ -91,9 +90,12 @@ class Connection:
         what: str,
         headers: Mapping[str, str],
         timeout_s: float,
-        pong_timeout_s: float = STALL_TIMEOUT_S,
+        stall_timeout_s: float = math.inf,
+        pong_timeout_s: float = math.inf,
     ) -> Self:
         """Connect to the WebSocket at `path` of the server at `url`.
+
+        The other timeouts are those of `WireSocket.open`.
 
         Raises `BadInput`, `ServerAway`, or `Refused` if the server refuses the upgrade.
         """
@@ -104,7 +106,7 @@ class Connection:
                 headers=headers,
                 timeout_s=timeout_s,
                 use_proxy=not is_on_this_machine(address),
-                stall_timeout_s=STALL_TIMEOUT_S,
+                stall_timeout_s=stall_timeout_s,
                 pong_timeout_s=pong_timeout_s,
             )
         except InvalidURI as error:

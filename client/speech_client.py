@@ -24,7 +24,6 @@ from typing_extensions import Self, Unpack
 
 from client.connection import (
     DEFAULT_URL,
-    STALL_TIMEOUT_S,
     Connection,
     Open,
     is_on_this_machine,
@@ -58,11 +57,18 @@ M = TypeVar("M", Start, ListenStart, EchoStart)
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds to wait for the server: for a connection, for each message, for a transcript."""
+    """Seconds to wait for the server."""
 
     connect_s: float = 5.0
+    """For a connection."""
     answer_s: float = 30.0
+    """For the next message or audio, where one is due."""
     transcript_s: float = 120.0
+    """For the next bytes of a transcript or an echo."""
+    silence_s: float = 20.0
+    """For any message; after it, a server that need not send one is asked whether it lives."""
+    pong_s: float = 60.0
+    """For its answer to that. It is late where the server reads audio as fast as it recognizes."""
 
 
 class SpeechClient:
@@ -203,7 +209,7 @@ class SpeechClient:
         """
         start = _validated(ListenStart, type="start", **_described(audio, options))
         return Listening(
-            self._tasks, self._opens_audio("/ws/stt", "transcript"), start, audio, *self._patience
+            self._tasks, self._opens("/ws/stt", "transcript"), start, audio, *self._patience
         )
 
     def echo(
@@ -223,7 +229,7 @@ class SpeechClient:
         described = _described(audio, options)
         start = _validated(EchoStart, type="start", speed=speed, timestamps=timestamps, **described)
         return VoiceLoop(
-            self._tasks, self._opens_audio("/ws/echo", "echo"), start, audio, *self._patience
+            self._tasks, self._opens("/ws/echo", "echo"), start, audio, *self._patience
         )
 
     async def _post(self, request: HttpRequest) -> bytes:
@@ -252,11 +258,7 @@ class SpeechClient:
     def _patience(self) -> tuple[Retry, float]:
         return self.retry, self.timeouts.answer_s
 
-    def _opens_audio(self, path: str, what: str) -> Open:
-        # Pongs are late where the server reads the audio no faster than it recognizes it.
-        return self._opens(path, what, pong_timeout_s=self.timeouts.transcript_s)
-
-    def _opens(self, path: str, what: str, pong_timeout_s: float = STALL_TIMEOUT_S) -> Open:
+    def _opens(self, path: str, what: str) -> Open:
         return partial(
             Connection.open,
             self.url,
@@ -264,7 +266,8 @@ class SpeechClient:
             what=what,
             headers=self._headers,
             timeout_s=self.timeouts.connect_s,
-            pong_timeout_s=pong_timeout_s,
+            stall_timeout_s=self.timeouts.silence_s,
+            pong_timeout_s=self.timeouts.pong_s,
         )
 
 

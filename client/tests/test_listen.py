@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 from starlette.types import Receive, Scope, Send
 from websockets.sync.server import ServerConnection
+from websockets.utils import accept_key
 
-from client import BrokenOff, Lost, Refused, Retry, SpeechClient, Unavailable
+from client import BrokenOff, Lost, Refused, Retry, SpeechClient, Timeouts, Unavailable
 from client.tests.conftest import HttpServer, WsServer
 from client.tests.session_server import Side
+from client.tests.test_stream_stt import READY
 from client.tests.using import busy_upgrade, run, until
 from common.protocol.live import Final, ListenEvent, Partial, SpeechEnd, SpeechStart
 from common.protocol.session import ErrorMessage, GoAway
@@ -291,3 +295,46 @@ def test_an_option_that_there_is_not_is_a_type_error() -> None:
             await client.transcribe(b"\1\0", **unknown)
 
     run("http://localhost:1", use)
+
+
+def test_a_network_that_has_died_ends_the_stream() -> None:
+    """A server that answers nothing after `ready`, not even a ping, as behind a cut cable."""
+
+    async def serve_nothing(stream: SocketStream) -> None:
+        request = b""
+        while not request.endswith(b"\r\n\r\n"):
+            request += await stream.receive()
+        key = re.search(rb"Sec-WebSocket-Key: (\S+)", request)
+        assert key is not None
+        accept = accept_key(key[1].decode()).encode()
+        ready = json.dumps(READY).encode()
+        await stream.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+            b"\x81\x7e" + len(ready).to_bytes(2, "big") + ready
+        )
+        try:
+            await anyio.sleep_forever()
+        finally:
+            await anyio.aclose_forcefully(stream)
+
+    async def microphone() -> AsyncIterator[bytes]:
+        yield bytes(640)
+        await anyio.sleep_forever()
+
+    async def main() -> None:
+        timeouts = Timeouts(silence_s=0.05, pong_s=0.05)
+        async with (
+            await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(listener.serve, serve_nothing)
+            port = listener.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610 - no Django
+            with anyio.fail_after(20):
+                async with SpeechClient(f"http://127.0.0.1:{port}", timeouts=timeouts) as client:
+                    with pytest.raises(Lost):
+                        async for _ in client.listen(microphone()):
+                            pass
+            tasks.cancel_scope.cancel()
+
+    anyio.run(main)

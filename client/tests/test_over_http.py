@@ -11,6 +11,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from client import echo_bytes, transcribe
+from client.connection import server_url
 from client.errors import BadInput, BrokenOff, NoSpeech, Refused, ServerAway
 from client.recordings import Recording
 from client.tests.conftest import HttpServer
@@ -152,6 +153,19 @@ def test_unknown_host_is_said_so() -> None:
 def test_address_of_another_kind_is_bad_input(url: str) -> None:
     with pytest.raises(BadInput, match="not an address like http://localhost"):
         transcribe.transcribe(RECORDING, url)
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("http://h:8000/", "http://h:8000"),
+        ("https://h/speech", "https://h/speech"),
+        ("ws://h:8000/ws/tts", "http://h:8000"),
+        ("WSS://ws.example/speech/ws/stt/", "https://ws.example/speech"),
+    ],
+)
+def test_an_address_has_one_form(address: str, url: str) -> None:
+    assert server_url(address) == url
 
 
 def test_an_address_may_be_that_of_a_websocket(http_server: HttpServer) -> None:
