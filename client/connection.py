@@ -16,9 +16,9 @@ from typing_extensions import Self
 from websockets.exceptions import InvalidURI
 
 from client.errors import BadInput, BrokenOff, ClientError, Lost, ServerAway, refused
+from common.protocol.messages import TOO_BIG
 from common.wire.errors import (
     ENDED_EARLY,
-    TOO_BIG,
     ConnectionEnded,
     ConnectTimeout,
     ErrorAnswer,

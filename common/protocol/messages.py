@@ -11,6 +11,9 @@ from common.audio.pcm import BYTES_PER_ENCODED_SAMPLE, Encoding
 from common.errors import BadRequest, NotJson
 from common.validation import describe
 
+NORMAL, GOING_AWAY, NO_STATUS, TOO_BIG, SERVICE_RESTART = 1000, 1001, 1005, 1009, 1012
+"""Close codes of RFC 6455 and its registry; an error's own is in `common.errors`."""
+
 SANE = "[A-Za-z0-9._:+/=-]{1,128}"
 """A pattern of the request ids that are taken from a caller."""
 PROTOCOL: Literal[1] = 1

@@ -19,7 +19,6 @@ from common.server.request_log import current_request_id
 
 log = get_logger(__name__)
 
-NORMAL, GOING_AWAY, NO_STATUS, SERVICE_RESTART = 1000, 1001, 1005, 1012
 _CLOSE_TIMEOUT_S = 1.0
 
 
@@ -31,19 +30,19 @@ async def close_with_error(
     In a session, where other errors are not, this one is marked as `fatal`.
     """
     frame = error.frame(current_request_id()) | ({"fatal": True} if session else {})
-    await close(websocket, error.close_code, error.code, last_words=frame)
+    await close(websocket, error.close_code, error.code, final_frame=frame)
 
 
 async def close(
-    websocket: WebSocket, code: int, reason: str, *, last_words: object | None = None
+    websocket: WebSocket, code: int, reason: str, *, final_frame: object | None = None
 ) -> None:
-    """Close an accepted WebSocket, unless its client has gone; `last_words` are sent before."""
+    """Send `final_frame`, as JSON, and close an accepted WebSocket; do nothing if it is closed."""
     if websocket.application_state is not WebSocketState.CONNECTED:
         return
     try:
         with anyio.fail_after(_CLOSE_TIMEOUT_S):
-            if last_words is not None:
-                await websocket.send_json(last_words)
+            if final_frame is not None:
+                await websocket.send_json(final_frame)
             await websocket.close(code, reason=reason)
     except WebSocketDisconnect:
         log.debug("websocket.disconnected")

@@ -19,8 +19,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-NORMAL, GOING_AWAY, NO_STATUS, TOO_BIG, SERVICE_RESTART = 1000, 1001, 1005, 1009, 1012
-"""Close codes of RFC 6455 and its registry."""
+from common.protocol.messages import GOING_AWAY, NORMAL, SERVICE_RESTART
+
 ENDED_EARLY = frozenset({NORMAL, GOING_AWAY, SERVICE_RESTART})
 """The close codes of a connection that ends in order: work that is in flight then was not done."""
 

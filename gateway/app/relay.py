@@ -17,13 +17,13 @@ import anyio
 from fastapi import WebSocket
 
 from common.errors import SpeechError
-from common.protocol.messages import parse_json_object
+from common.protocol.messages import GOING_AWAY, parse_json_object
 from common.protocol.session import GoAway, is_start
 from common.server.error_boundary import error_boundary
 from common.server.lifecycle import Lifecycle
 from common.server.tasks import until_first
 from common.server.websocket import close
-from common.wire.errors import GOING_AWAY, ConnectionEnded
+from common.wire.errors import ConnectionEnded
 from common.wire.messages import is_fatal
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.socket import SessionClosed, UpstreamSocket

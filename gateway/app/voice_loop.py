@@ -28,14 +28,20 @@ from common.protocol.echo import (
     Voice,
 )
 from common.protocol.live import Final, ListenCommand, ListenEnd, ListenReady
-from common.protocol.messages import parse_command, parse_json_object, parse_start
+from common.protocol.messages import (
+    GOING_AWAY,
+    NORMAL,
+    parse_command,
+    parse_json_object,
+    parse_start,
+)
 from common.protocol.session import Cancel, Close, GoAway, Ping, Ready, Speak
 from common.server.error_boundary import error_boundary
 from common.server.lifecycle import Lifecycle
 from common.server.request_log import adopt, current_request_id
 from common.server.tasks import until_first
 from common.server.websocket import WebSocketSender, close
-from common.wire.errors import ENDED_EARLY, GOING_AWAY, NORMAL, ConnectionEnded
+from common.wire.errors import ENDED_EARLY, ConnectionEnded
 from gateway.app.relay import SpeechInFlightTracker
 from gateway.app.settings import GatewaySettings
 from gateway.app.upstreams.socket import SessionClosed, UpstreamSocket

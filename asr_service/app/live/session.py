@@ -35,11 +35,18 @@ from common.protocol.live import (
     ListenReady,
     ListenStart,
 )
-from common.protocol.messages import SessionAudio, parse_command, parse_json_object, parse_start
+from common.protocol.messages import (
+    GOING_AWAY,
+    NORMAL,
+    SessionAudio,
+    parse_command,
+    parse_json_object,
+    parse_start,
+)
 from common.protocol.session import GoAway
 from common.server.error_boundary import error_boundary
 from common.server.request_log import adopt, current_request_id
-from common.server.websocket import GOING_AWAY, NORMAL, WebSocketSender, close
+from common.server.websocket import WebSocketSender, close
 
 log = get_logger(__name__)
 

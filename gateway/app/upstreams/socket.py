@@ -10,10 +10,9 @@ import anyio
 from pydantic import BaseModel
 
 from common.errors import UpstreamFailed, UpstreamTimeout
+from common.protocol.messages import NO_STATUS, NORMAL
 from common.wire.errors import (
     ENDED_EARLY,
-    NO_STATUS,
-    NORMAL,
     ConnectionEnded,
     ConnectTimeout,
     ProtocolError,

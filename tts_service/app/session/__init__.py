@@ -11,10 +11,10 @@ from fastapi import WebSocket
 
 from common.errors import SpeechError
 from common.logger import get_logger
-from common.protocol.messages import validate
+from common.protocol.messages import GOING_AWAY, validate
 from common.protocol.session import Audio, Limits, Ready, Start, is_start
 from common.server.request_log import adopt, current_request_id
-from common.server.websocket import GOING_AWAY, close, close_with_error
+from common.server.websocket import close, close_with_error
 from tts_service.app.service import SpeechService
 from tts_service.app.session.machine import SessionMachine
 from tts_service.app.session.session import Session, SessionConfig, SessionMode, read_object

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from common.audio.pcm import AudioFormat
 from common.errors import BadRequest, Draining, EmptyText, QueueFull, SpeechError, TooLarge
+from common.protocol.messages import GOING_AWAY, NORMAL
 from common.protocol.session import (
     Begin,
     Cancel,
@@ -43,7 +44,6 @@ from common.protocol.session import (
     Speak,
     WarningMessage,
 )
-from common.server.websocket import GOING_AWAY, NORMAL
 from tts_service.app.engines.base import SynthesisWarning
 from tts_service.app.text import TextEvent
 from tts_service.app.utterance import Sentence
