@@ -98,12 +98,12 @@ class Supervisor:
     async def _keep_running(self, name: str) -> None:
         restarts: deque[float] = deque()
         while not self._stopping.is_set():
-            status, last_words = await self._run_once(name)
+            status, last_lines = await self._run_once(name)
             if self._stopping.is_set():
                 return
             ended = f"{name} {_how_it_ended(status)}"
             if status == BAD_SETTINGS or name not in self._ready:
-                said = "\n".join(last_words) or f"{ended} before it was ready."
+                said = "\n".join(last_lines) or f"{ended} before it was ready."
                 self._give_up(said, status if status > 0 else 1)
                 return
             now = time.monotonic()
@@ -135,7 +135,7 @@ class Supervisor:
 
         Returns its status and the last lines of its stderr.
         """
-        last_words: deque[str] = deque(maxlen=20)
+        last_lines: deque[str] = deque(maxlen=20)
         async with (
             await anyio.open_process(
                 self.commands[name],
@@ -152,12 +152,12 @@ class Supervisor:
             if self._stopping.is_set():
                 process.terminate()
             tasks.start_soon(self._print_lines, name, process.stdout)
-            tasks.start_soon(self._print_lines, name, process.stderr, last_words)
+            tasks.start_soon(self._print_lines, name, process.stderr, last_lines)
             async with anyio.create_task_group() as readiness:
                 readiness.start_soon(self._watch_readiness, name)
                 status = await process.wait()
                 readiness.cancel_scope.cancel()
-        return status, last_words
+        return status, last_lines
 
     async def _watch_readiness(self, name: str) -> None:
         while not await self.is_ready(name):  # noqa: ASYNC110 - another process is asked
